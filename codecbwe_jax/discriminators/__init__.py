@@ -1,0 +1,1 @@
+"""Critics: pure modules that return a score and their feature maps."""

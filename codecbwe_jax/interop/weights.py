@@ -1,0 +1,205 @@
+"""The weight-map engine: one table of rules names a network's tensors in Flax and in PyTorch.
+
+A table is a tuple of `Rule`s and stands beside its network. The engine reads it in both
+directions, and both are strict: every tensor is used once, every shape is checked, and all
+mismatches are reported together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+
+import flax.traverse_util
+import jax
+import numpy as np
+
+from codecbwe_jax.errors import UserError
+
+Params = Mapping[str, "Params | jax.Array"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """One tensor of a layer.
+
+    Attributes:
+      flax, torch: its name in the layer.
+      axes: "same", "reversed" (a kernel: all axes the other way round), "depthwise"
+        (`[k, C]` <-> `[C, 1, k]`), "width1" (`[k, in, out]` <-> `[out, in, k, 1]`) or "gain" /
+        "gain2d" (`[out]` <-> `[out, 1, 1(, 1)]`).
+    """
+
+    flax: str
+    torch: str
+    axes: str = "same"
+
+
+_BIAS = Leaf("bias", "bias")
+
+# What a layer of each kind stores, in Flax and in PyTorch.
+KINDS: dict[str, tuple[Leaf, ...]] = {
+    "dense": (Leaf("kernel", "weight", "reversed"), _BIAS),
+    "conv": (Leaf("kernel", "weight", "reversed"), _BIAS),
+    "depthwise": (Leaf("kernel", "weight", "depthwise"), _BIAS),
+    "norm": (Leaf("scale", "weight"), _BIAS),
+    "wn_conv1d": (Leaf("v", "weight_v", "reversed"), Leaf("g", "weight_g", "gain"), _BIAS),
+    "wn_conv2d": (Leaf("v", "weight_v", "reversed"), Leaf("g", "weight_g", "gain2d"), _BIAS),
+    "wn_conv2d_width1": (Leaf("v", "weight_v", "width1"), Leaf("g", "weight_g", "gain2d"), _BIAS),
+    "array": (Leaf("", ""),),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A layer under its two names.
+
+    Attributes:
+      flax: path with "/" between names; `{x}` stands for a number or a word without separators.
+      torch: key prefix with "." between names and the same placeholders.
+      kind: a name in `KINDS`; "array" is a single tensor and the names are its own.
+    """
+
+    flax: str
+    torch: str
+    kind: str
+
+    def torch_key(self, path: str) -> tuple[str, str] | None:
+        """(PyTorch key, axes) of a Flax leaf, or None if this rule does not cover it."""
+        for leaf in KINDS[self.kind]:
+            template = f"{self.flax}/{leaf.flax}" if leaf.flax else self.flax
+            match = re.fullmatch(_pattern(template), path)
+            if match:
+                prefix = self.torch.format(**match.groupdict())
+                return (f"{prefix}.{leaf.torch}" if leaf.torch else prefix), leaf.axes
+        return None
+
+
+def _pattern(template: str) -> str:
+    pieces = re.split(r"\{(\w+)\}", template)
+    named = [f"(?P<{p}>[A-Za-z0-9]+)" if i % 2 else re.escape(p) for i, p in enumerate(pieces)]
+    return "".join(named)
+
+
+def _to_torch(x: np.ndarray, axes: str) -> np.ndarray:
+    match axes:
+        case "reversed":
+            x = x.transpose()
+        case "depthwise":
+            x = x.transpose()[:, None, :]
+        case "width1":
+            x = x.transpose()[..., None]
+        case "gain":
+            x = x[:, None, None]
+        case "gain2d":
+            x = x[:, None, None, None]
+    # safetensors writes the memory of an array as it lies, so a transposed view must be copied.
+    return np.ascontiguousarray(x)
+
+
+def _from_torch(x: np.ndarray, axes: str) -> np.ndarray:
+    match axes:
+        case "reversed":
+            x = x.transpose()
+        case "depthwise":
+            x = x[:, 0, :].transpose()
+        case "width1":
+            x = x[..., 0].transpose()
+        case "gain":
+            x = x[:, 0, 0]
+        case "gain2d":
+            x = x[:, 0, 0, 0]
+    return np.ascontiguousarray(x)
+
+
+def _torch_shape(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
+    match axes:
+        case "reversed":
+            return shape[::-1]
+        case "depthwise":
+            return (shape[1], 1, shape[0])
+        case "width1":
+            return (*shape[::-1], 1)
+        case "gain":
+            return (*shape, 1, 1)
+        case "gain2d":
+            return (*shape, 1, 1, 1)
+    return shape
+
+
+def torch_layout(
+    rules: Sequence[Rule], params: Params
+) -> dict[str, tuple[str, str, tuple[int, ...]]]:
+    """Where every Flax leaf goes: path -> (PyTorch key, axes, PyTorch shape).
+
+    Args:
+      rules: the network's table.
+      params: nested dict of arrays or `jax.ShapeDtypeStruct`s.
+
+    Raises:
+      UserError: if a leaf is covered by no rule or by two, or two leaves share a key.
+    """
+    layout, problems, taken = {}, [], {}
+    for path, leaf in flax.traverse_util.flatten_dict(dict(params), sep="/").items():
+        hits = [hit for rule in rules if (hit := rule.torch_key(path))]
+        if len(hits) != 1:
+            problems.append(f"{path} is covered by {len(hits)} rules")
+            continue
+        key, axes = hits[0]
+        if key in taken:
+            problems.append(f"{path} and {taken[key]} both map to {key}")
+        taken[key] = path
+        layout[path] = (key, axes, _torch_shape(tuple(leaf.shape), axes))
+    if problems:
+        raise UserError(f"weight map: {len(problems)} problems: " + "; ".join(problems))
+    return layout
+
+
+def to_torch(rules: Sequence[Rule], params: Params) -> dict[str, np.ndarray]:
+    """Flax parameters -> PyTorch state dict of contiguous NumPy arrays.
+
+    Raises:
+      UserError: as `torch_layout`.
+    """
+    layout = torch_layout(rules, params)
+    leaves = flax.traverse_util.flatten_dict(dict(params), sep="/")
+    return {key: _to_torch(np.asarray(leaves[path]), axes) for path, (key, axes, _) in layout.items()}
+
+
+def from_torch(
+    rules: Sequence[Rule], state: Mapping[str, np.ndarray], like: Params
+) -> dict[str, dict | np.ndarray]:
+    """PyTorch state dict -> Flax parameters, bit for bit.
+
+    Args:
+      rules: the network's table.
+      state: PyTorch names -> arrays. Weight norm may be spelled the old way (`weight_g`,
+        `weight_v`) or as a parametrization (`parametrizations.weight.original0`, `original1`).
+      like: the network's parameters or their shapes (`jax.eval_shape` of `init`).
+
+    Raises:
+      UserError: one line that lists every missing and unused key and every wrong shape.
+    """
+    state = {_old_weight_norm_name(key): value for key, value in state.items()}
+    layout = torch_layout(rules, like)
+    expected = {key: shape for key, _, shape in layout.values()}
+    problems = [f"missing {key} {list(expected[key])}" for key in expected if key not in state]
+    problems += [f"unused {key} {list(state[key].shape)}" for key in state if key not in expected]
+    problems += [
+        f"{key} is {list(state[key].shape)}, expected {list(shape)}"
+        for key, shape in expected.items()
+        if key in state and tuple(state[key].shape) != shape
+    ]
+    if problems:
+        raise UserError(
+            f"these weights do not fit the network: {len(problems)} of {len(expected)} tensors: "
+            + "; ".join(problems)
+        )
+    flat = {path: _from_torch(state[key], axes) for path, (key, axes, _) in layout.items()}
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def _old_weight_norm_name(key: str) -> str:
+    key = key.replace("parametrizations.weight.original0", "weight_g")
+    return key.replace("parametrizations.weight.original1", "weight_v")

@@ -1,0 +1,119 @@
+"""Mel-spectrum distances."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from codecbwe_jax.audio.mel import Scale, mel_filterbank, mel_spectrum
+from codecbwe_jax.audio.stft import Padding, stft
+
+
+@dataclasses.dataclass(frozen=True)
+class MelSettings:
+    """How a log-mel spectrum is made; the same object serves features and losses.
+
+    Attributes:
+      rate: in Hz.
+      n_fft, hop_length: in samples; the window is n_fft long.
+      n_mels, f_min, f_max, scale: of the filters; f_max None is Nyquist.
+      padding: of the STFT.
+      floor: mel magnitudes are raised to it before the logarithm.
+      power_floor: added under the root of the magnitude (HiFi-GAN: 1e-9).
+    """
+
+    rate: int
+    n_fft: int
+    hop_length: int
+    n_mels: int
+    f_min: float = 0.0
+    f_max: float | None = None
+    scale: Scale = "slaney"
+    padding: Padding = "center"
+    floor: float = 1e-5
+    power_floor: float = 0.0
+
+    def filterbank(self) -> np.ndarray:
+        return mel_filterbank(
+            self.rate, self.n_fft, self.n_mels, self.f_min, self.f_max, self.scale
+        )
+
+
+def mel(x: jax.Array, settings: MelSettings) -> jax.Array:
+    """Mel magnitudes of waveforms: `[..., samples]` -> `[..., frames, n_mels]`."""
+    z = stft(x, settings.n_fft, settings.hop_length, padding=settings.padding)
+    if settings.power_floor:
+        magnitude = jnp.sqrt(z.real**2 + z.imag**2 + settings.power_floor)
+    else:
+        magnitude = jnp.abs(z)
+    return mel_spectrum(magnitude, settings.filterbank())
+
+
+def log_mel(x: jax.Array, settings: MelSettings) -> jax.Array:
+    """Natural log of `mel`, raised to the floor."""
+    return jnp.log(jnp.maximum(mel(x, settings), settings.floor))
+
+
+def log_mel_l1(target: jax.Array, predicted: jax.Array, settings: MelSettings) -> jax.Array:
+    """Mean absolute difference of natural log-mels (HiFi-GAN weights it by 45)."""
+    return jnp.mean(jnp.abs(log_mel(target, settings) - log_mel(predicted, settings)))
+
+
+def multi_scale_mel(
+    target: jax.Array,
+    predicted: jax.Array,
+    rate: int,
+    n_mels: Sequence[int] = (5, 10, 20, 40, 80, 160, 320),
+    windows: Sequence[int] = (32, 64, 128, 256, 512, 1024, 2048),
+) -> jax.Array:
+    """DAC's mel loss: mean |log10 difference| summed over scales (descript-audio-codec loss.py).
+
+    Args:
+      target, predicted: waveforms `[..., samples]`.
+      rate: in Hz.
+      n_mels, windows: filters and window length in samples of each scale; hop is window / 4.
+    """
+    total = jnp.float32(0)
+    for filters, window in zip(n_mels, windows, strict=True):
+        settings = MelSettings(rate, window, window // 4, filters)
+        total += log_mel_l1(target, predicted, settings) / np.log(10.0)
+    return total
+
+
+def upper_band_mel(
+    target: jax.Array,
+    predicted: jax.Array,
+    rate: int,
+    band_edge_hz: float,
+    n_mels: int = 64,
+    windows: Sequence[int] = (2048, 1024, 512),
+    overlap_hz: float = 1000.0,
+) -> jax.Array:
+    """Mean |ln difference| of mels that cover only what the input lacks.
+
+    A mel scale over the whole band gives 8-24 kHz a quarter of its bins. Here the filters begin
+    `overlap_hz` below the input's band edge, so that the seam is judged too.
+
+    Args:
+      target, predicted: waveforms `[..., samples]`.
+      rate: in Hz.
+      band_edge_hz: upper end of the input's band.
+      n_mels, windows: filters, and window length in samples of each scale.
+      overlap_hz: how far below the edge the filters begin.
+
+    Returns:
+      Mean over the scales.
+    """
+    terms = [
+        log_mel_l1(
+            target,
+            predicted,
+            MelSettings(rate, w, w // 4, min(n_mels, w // 16), band_edge_hz - overlap_hz),
+        )
+        for w in windows
+    ]
+    return jnp.mean(jnp.stack(terms))

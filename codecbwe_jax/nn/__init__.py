@@ -1,0 +1,1 @@
+"""Linen layers that two or more networks share."""

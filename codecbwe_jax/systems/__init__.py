@@ -1,0 +1,42 @@
+"""Ways to extend bandwidth, one file each, and the registry that names them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.systems.base import System
+
+REGISTRY: dict[str, str] = {
+    "ap_bwe": "codecbwe_jax.systems.ap_bwe:ApBwe",
+    "sinc": "codecbwe_jax.systems.baselines:Sinc",
+    "band_replication": "codecbwe_jax.systems.baselines:BandReplication",
+}
+
+
+def build(settings: Mapping[str, Any]) -> System:
+    """Make a system from its config.
+
+    Args:
+      settings: "name" (a key of `REGISTRY`) and the system's own fields.
+
+    Raises:
+      UserError: on an unknown name or field.
+    """
+    settings = dict(settings)
+    name = settings.pop("name", None)
+    if name not in REGISTRY:
+        raise UserError(f"config.system.name is {name!r}; known: {', '.join(REGISTRY)}")
+    module, cls = REGISTRY[name].split(":")
+    system = getattr(importlib.import_module(module), cls)
+    known = {field.name for field in dataclasses.fields(system)}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise UserError(
+            f"config.system of {name} has no field {', '.join(unknown)}; "
+            f"known: {', '.join(sorted(known))}"
+        )
+    return system(**settings)

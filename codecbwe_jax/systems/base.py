@@ -1,0 +1,56 @@
+"""What a system is: the contract between a way to extend bandwidth and everything above it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Protocol
+
+import jax
+
+from codecbwe_jax.interop.weights import Rule
+
+Params = Mapping[str, Any]
+Features = dict[str, jax.Array]
+
+
+class System(Protocol):
+    """A way to extend bandwidth: a small frozen object that holds settings and no arrays.
+
+    Attributes:
+      takes: what `extend` reads, a low-rate waveform or codec tokens.
+      input_rate: rate of that waveform in Hz.
+      output_rate: rate of the result in Hz.
+      receptive_field: input samples on each side that an output sample depends on.
+      delay: samples of the future (at input_rate) that a stream must wait for.
+      alignment: chunks of a long input begin at multiples of this many input samples, so that
+        the frames of a chunk are frames of the whole.
+      torch_rules: the weight map of the network.
+    """
+
+    takes: ClassVar[Literal["waveform", "tokens"]]
+    torch_rules: ClassVar[tuple[Rule, ...]]
+    input_rate: int
+    output_rate: int
+
+    @property
+    def receptive_field(self) -> int: ...
+
+    @property
+    def delay(self) -> int: ...
+
+    @property
+    def alignment(self) -> int: ...
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters as a nested dict of float32 arrays."""
+
+    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+        """Waveforms `[batch, samples]` at input_rate -> `[batch, samples']` at output_rate,
+        of the network's own length (see `inference` for the exact-length contract)."""
+
+    def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
+        """What losses compare: "waveform" and the system's own features, from a batch with
+        "input" `[batch, samples]` and "target" `[batch, samples']`."""
+
+    def target(self, batch: Mapping[str, jax.Array]) -> Features:
+        """The same features of the true wide-band waveform."""

@@ -1,0 +1,20 @@
+"""One adapter for each kind of golden case.
+
+An adapter takes a `Case` and returns what we compute under the case's tensor names, in the
+original's layout (`B, C, T`), as arrays or `Check`s.
+"""
+
+from __future__ import annotations
+
+from tests.golden.adapters import ap_bwe, discriminators, losses, metrics, signal
+
+ADAPTERS = {
+    **ap_bwe.ADAPTERS,
+    **discriminators.ADAPTERS,
+    **losses.ADAPTERS,
+    **metrics.ADAPTERS,
+    **signal.ADAPTERS,
+}
+
+# kind -> function of `full_config` that gives (rules, parameter shapes) at official size
+FULL_NETWORKS = {**ap_bwe.FULL_NETWORKS, **discriminators.FULL_NETWORKS}

@@ -1,0 +1,263 @@
+"""Losses, with their gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from codecbwe_jax.audio.mel import mel_filterbank
+from codecbwe_jax.audio.weighting import a_weighting_fir
+from codecbwe_jax.losses.adversarial import feature_matching, hinge_discriminator, hinge_generator
+from codecbwe_jax.losses.balancer import balance, initial_state
+from codecbwe_jax.losses.mel import MelSettings, log_mel, log_mel_l1, mel, multi_scale_mel
+from codecbwe_jax.losses.spectral import amplitude_mse, anti_wrap, complex_mse, phase_losses
+from codecbwe_jax.losses.stft import log_magnitude_distance, multi_resolution_stft
+from codecbwe_jax.losses.waveform import si_sdr, waveform_l1
+from tests.golden.case import Case, Check
+
+
+def ap_bwe_losses(case: Case) -> dict[str, Any]:
+    def swapped(name: str) -> np.ndarray:
+        return case.given(name).swapaxes(1, 2)
+
+    def as_complex(name: str) -> jax.Array:
+        x = swapped(name)
+        return jax.lax.complex(x[..., 0], x[..., 1])
+
+    mag, pha = swapped("mag_target"), swapped("pha_target")
+    target, again = as_complex("com_target"), as_complex("com_gen_hat")
+
+    def terms(mag_gen: jax.Array, pha_gen: jax.Array) -> dict[str, jax.Array]:
+        magnitude = jnp.exp(mag_gen)
+        z = jax.lax.complex(magnitude * jnp.cos(pha_gen), magnitude * jnp.sin(pha_gen))
+        phases = phase_losses(pha, pha_gen)
+        return {
+            "com_gen": z,
+            "mag_mse": amplitude_mse(mag, mag_gen),
+            "phase_ip": phases["instantaneous_phase"],
+            "phase_gd": phases["group_delay"],
+            "phase_iaf": phases["angular_frequency"],
+            "complex_mse": complex_mse(target, z),
+            "consistency_mse": complex_mse(z, again),
+        }
+
+    weights = {"mag_mse": 45, "phase_ip": 100, "phase_gd": 100, "phase_iaf": 100}
+    weights |= {"complex_mse": 90, "consistency_mse": 90}
+
+    def total(mag_gen: jax.Array, pha_gen: jax.Array) -> jax.Array:
+        values = terms(mag_gen, pha_gen)
+        return sum(w * values[name] for name, w in weights.items())
+
+    inputs = swapped("mag_gen"), swapped("pha_gen")
+    values = terms(*inputs)
+    gradients = jax.grad(total, (0, 1))(*inputs)
+    z = values.pop("com_gen").swapaxes(1, 2)
+    maps: dict[str, list[list]] = {"real": [], "gen": []}
+    logits: dict[str, list] = {"real": [], "gen": []}
+    for side in ("real", "gen"):
+        while f"logit_{side}_{len(logits[side])}" in case.io:
+            i = len(logits[side])
+            logits[side].append(case.given(f"logit_{side}_{i}"))
+            maps[side].append([])
+            while f"fmap_{side}_{i}_{len(maps[side][i])}" in case.io:
+                maps[side][i].append(case.given(f"fmap_{side}_{i}_{len(maps[side][i])}"))
+    return {f"out_{name}": value for name, value in values.items()} | {
+        "com_gen": jnp.stack([z.real, z.imag], -1),
+        "out_spectral_total": total(*inputs),
+        "grad_mag_gen": gradients[0].swapaxes(1, 2),
+        "grad_pha_gen": gradients[1].swapaxes(1, 2),
+        "antiwrap_y": anti_wrap(case.given("antiwrap_x")),
+        "out_feature": feature_matching(maps["real"], maps["gen"]),
+        "out_disc_hinge": hinge_discriminator(logits["real"], logits["gen"]),
+        "out_gen_hinge": hinge_generator(logits["gen"]),
+    }
+
+
+def hifigan_mel(case: Case) -> dict[str, Any]:
+    c = case.small
+    assert c["win_size"] == c["n_fft"], "the recipe's window is n_fft long"
+    settings = MelSettings(
+        c["sampling_rate"],
+        c["n_fft"],
+        c["hop_size"],
+        c["num_mels"],
+        c["fmin"],
+        c["fmax"],
+        padding="same",
+        floor=1e-5,
+        power_floor=1e-9,
+    )
+    y, y_hat = case.given("in.y"), case.given("in.y_hat")
+    return {
+        "mel_y": log_mel(y, settings).swapaxes(1, 2),
+        "mel_y_hat": log_mel(y_hat, settings).swapaxes(1, 2),
+        "loss.l1": log_mel_l1(y, y_hat, settings),
+        "grad": jax.grad(lambda w: log_mel_l1(y, w, settings))(y_hat),
+    }
+
+
+def vocos_mel_loss(case: Case) -> dict[str, Any]:
+    c = case.small
+    settings = MelSettings(
+        c["sample_rate"], c["n_fft"], c["hop_length"], c["n_mels"], scale="htk", floor=1e-7
+    )
+    y, y_hat = case.given("in.y"), case.given("in.y_hat")
+    stored = case.weights["loss.mel_spec.mel_scale.fb"]
+    # torchaudio designs its filters in float32
+    np.testing.assert_allclose(settings.filterbank(), stored, atol=2e-5)
+    return {
+        "mel": mel(y, settings).swapaxes(1, 2),
+        "mel_hat": mel(y_hat, settings).swapaxes(1, 2),
+        "loss": log_mel_l1(y, y_hat, settings),
+        "grad_y_hat": jax.grad(lambda w: log_mel_l1(y, w, settings))(y_hat),
+    }
+
+
+def dac_losses(case: Case) -> dict[str, Any]:
+    rate, c, s = case.small["sample_rate"], case.small["mel"], case.small["stft"]
+    scales = {"n_mels": c["n_mels"], "windows": c["window_lengths"]}
+    y, y_hat = case.given("in.y")[:, 0], case.given("in.y_hat")[:, 0]
+
+    def mel_loss(prediction: jax.Array) -> jax.Array:
+        return multi_scale_mel(y, prediction, rate, **scales)
+
+    def stft_loss(prediction: jax.Array) -> jax.Array:
+        return log_magnitude_distance(y, prediction, s["window_lengths"])
+
+    silence = np.zeros_like(y)
+    results: dict[str, Any] = {
+        f"mel_y.{i}": mel(y, MelSettings(rate, w, w // 4, n)).swapaxes(1, 2)[:, None]
+        for i, (n, w) in enumerate(zip(c["n_mels"], c["window_lengths"], strict=True))
+    }
+    return results | {
+        "loss.mel": mel_loss(y_hat),
+        "grad.mel": jax.grad(mel_loss)(y_hat)[:, None],
+        "loss.stft": stft_loss(y_hat),
+        "grad.stft": jax.grad(stft_loss)(y_hat)[:, None],
+        "loss.waveform_l1": waveform_l1(y, y_hat),
+        # the original calls its estimate the reference
+        "loss.sisdr": -jnp.mean(si_sdr(y_hat, y, zero_mean=True)),
+        "silent_prediction.loss.mel": mel_loss(silence),
+        "silent_prediction.grad.mel": jax.grad(mel_loss)(silence)[:, None],
+        "silent_both.loss.mel": multi_scale_mel(silence, silence, rate, **scales),
+    }
+
+
+def auraloss_mrstft(case: Case) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+    for settings in case.small["losses"]:
+        name = settings["name"]
+        banks = fir = None
+        if settings.get("scale") == "mel":
+            banks = [
+                mel_filterbank(settings["sample_rate"], n, settings["n_bins"])
+                for n in settings["fft_sizes"]
+            ]
+        if settings.get("perceptual_weighting"):
+            fir = a_weighting_fir(settings["sample_rate"])
+            stored = case.weights[f"{name}.stft_losses.0.prefilter.fir.weight"]
+            # a least-squares fit solved in float64: equal to rounding
+            np.testing.assert_allclose(fir, stored.reshape(-1), atol=1e-6)
+
+        def loss(x: jax.Array, y: jax.Array, s: dict = settings, banks=banks, fir=fir) -> Any:
+            x, y = (w.reshape(-1, w.shape[-1]) for w in (x, y))
+            if fir is not None:
+                x, y = (jax.vmap(lambda w: jnp.convolve(w, fir, mode="same"))(v) for v in (x, y))
+            return multi_resolution_stft(
+                y,
+                x,
+                s["fft_sizes"],
+                s["hop_sizes"],
+                s["win_lengths"],
+                s.get("w_sc", 1.0),
+                s.get("w_log_mag", 1.0),
+                s.get("w_lin_mag", 0.0),
+                norm_over="batch",
+                filterbanks=banks,
+            )
+
+        for pair in case.small["pairs"]:
+            x, y = case.given(f"in.{pair}.x"), case.given(f"in.{pair}.y")
+            (value, terms), grad = jax.value_and_grad(loss, has_aux=True)(x, y)
+            prefix = f"{name}.{pair}"
+            results[f"{prefix}.loss"] = value
+            results |= {f"{prefix}.{term}": v for term, v in terms.items()}
+            if f"{prefix}.grad" in case.io:
+                results[f"{prefix}.grad"] = grad
+            norm = jnp.sqrt(jnp.sum(grad**2))
+            results[f"{prefix}.grad_norm"] = Check(
+                norm, relative=1e-4, reason="a root over thousands of squared float32 gradients"
+            )
+    return results
+
+
+BALANCED = {
+    "l1": lambda x, target, mix: jnp.mean(jnp.abs(x - target)),
+    "l2": lambda x, target, mix: 3 * jnp.mean((x - target) ** 2),
+    "mix": lambda x, target, mix: 50 * jnp.mean(jnp.tanh(x @ mix)),
+    "tiny": lambda x, target, mix: 1e-6 * jnp.sum(x**2),
+}
+
+
+def encodec_balancer(case: Case) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+    for run in case.small["runs"]:
+        name, weights = run["name"], run["weights"]
+        target, mix = case.given(f"{name}.in.target"), case.given(f"{name}.in.mix")
+        state = initial_state(weights)
+        for step in range(run["steps"]):
+            prefix = f"{name}.step{step}"
+            x = case.given(f"{prefix}.in.output")
+            pairs = {n: jax.value_and_grad(BALANCED[n])(x, target, mix) for n in weights}
+            gradients = {n: g for n, (_, g) in pairs.items()}
+            mixed, state, average = balance(
+                gradients,
+                weights,
+                state,
+                total_norm=run.get("total_norm", 1.0),
+                ema_decay=run.get("ema_decay", 0.999),
+                per_item=run.get("per_batch_item", True),
+                rescale=run.get("rescale_grads", True),
+            )
+            results[f"{prefix}.out_grad"] = mixed
+            total = sum(average.values())
+            for n in weights:
+                results[f"{prefix}.loss.{n}"] = pairs[n][0]
+                results[f"{prefix}.grad.{n}"] = gradients[n]
+                extras = {"norm", "avg_norm", "ratio", "scale"}
+                for extra in extras:
+                    tensor = f"{prefix}.{extra}.{n}"
+                    if tensor in case.io:
+                        results[tensor] = balancer_figure(
+                            extra, n, gradients, average, total, weights, run
+                        )
+    return results
+
+
+def balancer_figure(
+    extra: str, n: str, gradients: Any, average: Any, total: Any, weights: Any, run: Any
+) -> Any:
+    """The original's monitoring figures, from what ours returns."""
+    g = gradients[n]
+    if extra == "norm":
+        per_item = run.get("per_batch_item", True)
+        return jnp.mean(jnp.sqrt(jnp.sum(g**2, (1, 2)))) if per_item else jnp.sqrt(jnp.sum(g**2))
+    if extra == "avg_norm":
+        return average[n]
+    if extra == "ratio":
+        return average[n] / total
+    share = weights[n] / sum(weights.values())
+    return share * run.get("total_norm", 1.0) / (1e-12 + average[n])
+
+
+ADAPTERS = {
+    "ap_bwe_losses": ap_bwe_losses,
+    "hifigan_mel": hifigan_mel,
+    "vocos_mel_loss": vocos_mel_loss,
+    "dac_losses": dac_losses,
+    "auraloss_mrstft": auraloss_mrstft,
+    "encodec_balancer": encodec_balancer,
+}
