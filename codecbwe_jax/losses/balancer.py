@@ -26,7 +26,7 @@ def balance(
     rescale: bool = True,
     epsilon: float = 1e-12,
     mean_over_devices: Callable[[jax.Array], jax.Array] = lambda x: x,
-) -> tuple[jax.Array, State, dict[str, jax.Array]]:
+) -> tuple[jax.Array, State, dict[str, dict[str, jax.Array | float]]]:
     """Mix gradients so that each has its share of the total, whatever its loss's unit.
 
     Args:
@@ -41,26 +41,21 @@ def balance(
       mean_over_devices: averages norms over data-parallel devices.
 
     Returns:
-      (mixed gradient, new state, mean norm of each gradient).
+      (mixed gradient, new state, for each loss its mean "norm" and the "scale" of its gradient).
     """
-    new_state, average = {}, {}
+    share = sum(weights[name] for name in gradients)
+    new_state, figures = {}, {}
     for name, gradient in gradients.items():
         square = jnp.square(gradient.astype(jnp.float32))
         if per_item:
             norm = jnp.mean(jnp.sqrt(jnp.sum(square.reshape(square.shape[0], -1), axis=1)))
         else:
             norm = jnp.sqrt(jnp.sum(square))
-        norm = mean_over_devices(norm)
-        total = ema_decay * state[name]["total"] + norm
+        total = ema_decay * state[name]["total"] + mean_over_devices(norm)
         fix = ema_decay * state[name]["fix"] + 1.0
         new_state[name] = {"total": total, "fix": fix}
-        average[name] = total / fix
-    new_state = {**state, **new_state}
-    if not rescale:
-        return sum(weights[n] * g for n, g in gradients.items()), new_state, average
-    share = sum(weights[name] for name in gradients)
-    mixed = sum(
-        weights[name] / share * total_norm / (epsilon + average[name]) * gradient
-        for name, gradient in gradients.items()
-    )
-    return mixed, new_state, average
+        average = total / fix
+        scale = weights[name] / share * total_norm / (epsilon + average)
+        figures[name] = {"norm": average, "scale": scale if rescale else weights[name]}
+    mixed = sum(figures[name]["scale"] * gradient for name, gradient in gradients.items())
+    return mixed, {**state, **new_state}, figures

@@ -121,9 +121,11 @@ def dac_losses(case: Case) -> dict[str, Any]:
     scales = {"n_mels": c["n_mels"], "windows": c["window_lengths"]}
     y, y_hat = case.given("in.y")[:, 0], case.given("in.y_hat")[:, 0]
 
+    @jax.jit
     def mel_loss(prediction: jax.Array) -> jax.Array:
         return multi_scale_mel(y, prediction, rate, **scales)
 
+    @jax.jit
     def stft_loss(prediction: jax.Array) -> jax.Array:
         return log_magnitude_distance(y, prediction, s["window_lengths"])
 
@@ -179,9 +181,10 @@ def auraloss_mrstft(case: Case) -> dict[str, Any]:
                 filterbanks=banks,
             )
 
+        value_and_grad = jax.jit(jax.value_and_grad(loss, has_aux=True))
         for pair in case.small["pairs"]:
             x, y = case.given(f"in.{pair}.x"), case.given(f"in.{pair}.y")
-            (value, terms), grad = jax.value_and_grad(loss, has_aux=True)(x, y)
+            (value, terms), grad = value_and_grad(x, y)
             prefix = f"{name}.{pair}"
             results[f"{prefix}.loss"] = value
             results |= {f"{prefix}.{term}": v for term, v in terms.items()}
@@ -213,7 +216,7 @@ def encodec_balancer(case: Case) -> dict[str, Any]:
             x = case.given(f"{prefix}.in.output")
             pairs = {n: jax.value_and_grad(BALANCED[n])(x, target, mix) for n in weights}
             gradients = {n: g for n, (_, g) in pairs.items()}
-            mixed, state, average = balance(
+            mixed, state, figures = balance(
                 gradients,
                 weights,
                 state,
@@ -223,34 +226,20 @@ def encodec_balancer(case: Case) -> dict[str, Any]:
                 rescale=run.get("rescale_grads", True),
             )
             results[f"{prefix}.out_grad"] = mixed
-            total = sum(average.values())
-            for n in weights:
-                results[f"{prefix}.loss.{n}"] = pairs[n][0]
-                results[f"{prefix}.grad.{n}"] = gradients[n]
-                extras = {"norm", "avg_norm", "ratio", "scale"}
-                for extra in extras:
-                    tensor = f"{prefix}.{extra}.{n}"
-                    if tensor in case.io:
-                        results[tensor] = balancer_figure(
-                            extra, n, gradients, average, total, weights, run
-                        )
-    return results
-
-
-def balancer_figure(
-    extra: str, n: str, gradients: Any, average: Any, total: Any, weights: Any, run: Any
-) -> Any:
-    """The original's monitoring figures, from what ours returns."""
-    g = gradients[n]
-    if extra == "norm":
-        per_item = run.get("per_batch_item", True)
-        return jnp.mean(jnp.sqrt(jnp.sum(g**2, (1, 2)))) if per_item else jnp.sqrt(jnp.sum(g**2))
-    if extra == "avg_norm":
-        return average[n]
-    if extra == "ratio":
-        return average[n] / total
-    share = weights[n] / sum(weights.values())
-    return share * run.get("total_norm", 1.0) / (1e-12 + average[n])
+            total = sum(f["norm"] for f in figures.values())
+            for n, gradient in gradients.items():
+                norms = jnp.sqrt(jnp.sum(gradient**2, (1, 2)))
+                whole = jnp.sqrt(jnp.sum(gradient**2))
+                monitored = {
+                    "loss": pairs[n][0],
+                    "grad": gradient,
+                    "norm": jnp.mean(norms) if run.get("per_batch_item", True) else whole,
+                    "avg_norm": figures[n]["norm"],
+                    "scale": figures[n]["scale"],
+                    "ratio": figures[n]["norm"] / total,
+                }
+                results |= {f"{prefix}.{key}.{n}": value for key, value in monitored.items()}
+    return {name: value for name, value in results.items() if name in case.io}
 
 
 ADAPTERS = {

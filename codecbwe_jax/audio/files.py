@@ -1,0 +1,147 @@
+"""Reading and writing audio files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from codecbwe_jax.errors import UserError
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif")
+
+
+def info(path: Path) -> tuple[int, int, int]:
+    """(samples, rate in Hz, channels) of a file, from its header.
+
+    Raises:
+      UserError: if there is no such file, or it is no audio, or it is empty.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        header = soundfile.info(str(path))
+    except soundfile.LibsndfileError as error:
+        reason = "it is empty" if path.stat().st_size == 0 else str(error.error_string).strip()
+        raise UserError(f"{path}: not an audio file that can be read ({reason})") from None
+    if header.frames <= 0:
+        raise UserError(f"{path}: no samples in it")
+    return header.frames, header.samplerate, header.channels
+
+
+def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]:
+    """Read samples from a file.
+
+    Args:
+      path: WAV, FLAC, OGG, MP3 or whatever else libsndfile knows.
+      start: first sample.
+      frames: samples to read, -1 for all.
+
+    Returns:
+      float32 `[samples, channels]` in [-1, 1] and the rate in Hz.
+
+    Raises:
+      UserError: if the file cannot be decoded or holds NaN or infinite samples.
+    """
+    info(path)
+    try:
+        samples, rate = soundfile.read(
+            str(path), frames=frames, start=start, dtype="float32", always_2d=True
+        )
+    except (soundfile.LibsndfileError, ValueError) as error:
+        raise UserError(f"{path}: broken at or after sample {start} ({error})") from None
+    check_finite(samples, path, start)
+    return samples, rate
+
+
+def check_finite(samples: np.ndarray, path: Path, start: int = 0) -> None:
+    """Raise UserError that names the first NaN or infinite sample of a block `[n, channels]`."""
+    if not np.isfinite(samples).all():
+        first = start + int(np.argmin(np.isfinite(samples).all(axis=1)))
+        raise UserError(f"{path}: sample {first} is NaN or infinite; finite samples are needed")
+
+
+def blocks(path: Path, size: int) -> Iterator[np.ndarray]:
+    """Consecutive blocks of at most `size` samples, float32 `[samples, channels]`.
+
+    Raises:
+      UserError: as `read`.
+    """
+    start = 0
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            while len(block := file.read(size, dtype="float32", always_2d=True)):
+                check_finite(block, path, start)
+                yield block
+                start += len(block)
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"{path}: broken at or after sample {start} ({error})") from None
+
+
+def find(folder: Path) -> list[Path]:
+    """All audio files below a folder, sorted by path."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )
+
+
+class Writer:
+    """Write a file block by block, under a temporary name until it is complete.
+
+    Args:
+      path: ends in ".wav", ".flac" or ".ogg".
+      rate: in Hz.
+      channels: number of channels.
+      subtype: "PCM_16", "PCM_24" or "FLOAT"; ignored for ".ogg".
+
+    Raises:
+      UserError: if the folder cannot be written or the format is unknown.
+    """
+
+    def __init__(self, path: Path, rate: int, channels: int, subtype: str = "PCM_16") -> None:
+        self.path = path
+        self.clipped = 0
+        if path.suffix.lower() not in (".wav", ".flac", ".ogg"):
+            raise UserError(f"{path}: output can be .wav, .flac or .ogg")
+        self._partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+        self._float = subtype == "FLOAT"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = soundfile.SoundFile(
+                str(self._partial),
+                "w",
+                rate,
+                channels,
+                None if path.suffix.lower() == ".ogg" else subtype,
+            )
+        except (OSError, soundfile.LibsndfileError) as error:
+            raise UserError(f"{path}: cannot be written ({error})") from None
+
+    def write(self, block: np.ndarray) -> None:
+        """Append float32 `[samples, channels]`; beyond full scale it is clipped and counted."""
+        if not self._float:
+            self.clipped += int(np.sum(np.abs(block) > 1.0))
+            block = np.clip(block, -1.0, 1.0)
+        self._file.write(block)
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self._file.close()
+        if kind is None:
+            os.replace(self._partial, self.path)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+
+def write(path: Path, samples: np.ndarray, rate: int, subtype: str = "PCM_16") -> None:
+    """Write a whole waveform `[samples]` or `[samples, channels]`, float32."""
+    samples = samples[:, None] if samples.ndim == 1 else samples
+    with Writer(path, rate, samples.shape[1], subtype) as writer:
+        writer.write(samples)

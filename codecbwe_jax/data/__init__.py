@@ -1,0 +1,1 @@
+"""Recordings and batches, on the host. Nothing here touches a device."""

@@ -1,0 +1,189 @@
+"""Batches of training pairs, by grain.
+
+Everything up to the batch is a pure function of the sample's index, so the position in the stream
+is the number of batches consumed: it survives another number of workers or hosts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+import soxr
+from absl import flags
+
+from codecbwe_jax.audio import files
+from codecbwe_jax.data.lowpass import LOWPASSES
+from codecbwe_jax.data.recordings import Recording
+from codecbwe_jax.errors import UserError
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class PairSettings:
+    """How a training pair is made.
+
+    Attributes:
+      input_rate, output_rate: of the two waveforms, in Hz.
+      segment_samples: length of the target; shorter recordings are padded with zeros.
+      lowpass: names in `data.lowpass.LOWPASSES`, drawn with equal chance.
+      gain_db: (low, high) of a random gain; the peak stays at or below 1.
+      balance_speakers: draw the speaker first, then one of the speaker's recordings.
+      seed: of everything that is drawn.
+    """
+
+    input_rate: int
+    output_rate: int
+    segment_samples: int
+    lowpass: Sequence[str] = ("torchaudio",)
+    gain_db: tuple[float, float] = (0.0, 0.0)
+    balance_speakers: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.lowpass if name not in LOWPASSES]
+        if unknown or not self.lowpass:
+            raise UserError(
+                f"config.data.lowpass has {unknown or 'nothing'}; known: {', '.join(LOWPASSES)}"
+            )
+
+
+def read_segment(recording: Recording, rate: int, samples: int, position: float) -> np.ndarray:
+    """Read a stretch of a recording at another rate, without decoding the rest of the file.
+
+    Args:
+      recording: what to read; channels are averaged.
+      rate: wanted rate in Hz.
+      samples: wanted length at that rate; zeros follow a shorter recording.
+      position: in [0, 1], where in the recording the stretch begins.
+
+    Returns:
+      float32 `[samples]`.
+    """
+    wanted = -(-samples * recording.rate // rate)
+    # a margin around a stretch that is resampled keeps the filter's edges out of it
+    margin = 0 if rate == recording.rate else 512
+    first = int(position * max(recording.samples - wanted + 1, 1))
+    first = min(first, max(recording.samples - wanted, 0))
+    left = min(margin, first)
+    length = min(left + wanted + margin, recording.samples - first + left)
+    x, _ = files.read(recording.path, recording.start + first - left, length)
+    x = x.mean(axis=1)
+    if rate != recording.rate:
+        x = soxr.resample(x, recording.rate, rate)[left * rate // recording.rate :]
+    return np.pad(x[:samples], (0, max(0, samples - len(x)))).astype(np.float32)
+
+
+class MakePair(grain.transforms.RandomMap):
+    """Index of a recording -> {"input", "target", "index", "broken"}.
+
+    A recording that cannot be read is replaced by another, the same one whenever the sample is
+    made again; "broken" is then its index, else -1.
+    """
+
+    def __init__(self, recordings: Sequence[Recording], settings: PairSettings) -> None:
+        self.recordings = list(recordings)
+        self.settings = settings
+        self.by_speaker: dict[str, list[int]] = {}
+        for i, recording in enumerate(self.recordings):
+            self.by_speaker.setdefault(recording.speaker, []).append(i)
+
+    def random_map(self, element: tuple[int, int], rng: np.random.Generator) -> Batch:
+        s = self.settings
+        index, chosen = element
+        if s.balance_speakers:
+            clips = list(self.by_speaker.values())[int(rng.integers(len(self.by_speaker)))]
+            chosen = clips[int(rng.integers(len(clips)))]
+        target, broken = self._read(chosen, rng)
+        gain = 10 ** (rng.uniform(*s.gain_db) / 20)
+        target *= np.float32(min(gain, 1.0 / max(np.abs(target).max(), 1e-9)))
+        lowpass = LOWPASSES[s.lowpass[int(rng.integers(len(s.lowpass)))]]
+        return {
+            "input": lowpass(target, s.output_rate, s.input_rate, rng).astype(np.float32),
+            "target": target,
+            "index": np.int32(index % 2**31),
+            "broken": np.int32(broken),
+        }
+
+    def _read(self, chosen: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        s, broken = self.settings, -1
+        for attempt in range(8):
+            try:
+                segment = read_segment(
+                    self.recordings[chosen], s.output_rate, s.segment_samples, rng.random()
+                )
+                return segment, broken
+            except UserError:
+                broken = chosen if attempt == 0 else broken
+                chosen = int(rng.integers(len(self.recordings)))
+        raise UserError("data: eight recordings in a row could not be read")
+
+
+class _WithIndex(grain.transforms.MapWithIndex):
+    def map_with_index(self, index: int, element: int) -> tuple[int, int]:
+        return index, element
+
+
+def batches(
+    recordings: Sequence[Recording],
+    settings: PairSettings,
+    batch_size: int,
+    start: int = 0,
+    workers: int = 0,
+    threads: int = 2,
+) -> Iterator[Batch]:
+    """An endless stream of batches; the same for any number of workers and threads.
+
+    Args:
+      recordings: to draw from; each epoch shuffles them anew.
+      settings: of the pairs.
+      batch_size: samples in a batch.
+      start: batches already consumed.
+      workers: processes; 0 works in this one.
+      threads: readers in this process when there are no workers.
+
+    Yields:
+      "input" `[batch, n]` and "target" `[batch, segment_samples]`, float32; "index" `[batch]`,
+      the global index of each sample; "broken" `[batch]`, see `MakePair`.
+    """
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # grain's workers read absl flags
+    dataset = (
+        grain.MapDataset.range(len(recordings))
+        .seed(settings.seed)
+        .shuffle()
+        .repeat()
+        .pipe(_map_with_index)
+        .random_map(MakePair(recordings, settings))
+        .batch(batch_size, drop_remainder=True)
+    )
+    options = grain.ReadOptions(num_threads=0 if workers else threads, prefetch_buffer_size=4)
+    stream = dataset[start:].to_iter_dataset(options)
+    if workers:
+        stream = stream.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+        )
+    return iter(stream)
+
+
+def _map_with_index(dataset: grain.MapDataset) -> grain.MapDataset:
+    return dataset.map_with_index(_WithIndex())
+
+
+def fingerprint(recordings: Sequence[Recording], settings: Any, batch_size: int) -> str:
+    """Hash of everything that gives a position in the stream its meaning."""
+    rows = [(str(r.path.name), r.speaker, r.start, r.samples, r.rate) for r in recordings]
+    facts = {"recordings": rows, "settings": dataclasses.asdict(settings), "batch": batch_size}
+    text = json.dumps(facts, sort_keys=True, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def describe(batch: Mapping[str, np.ndarray]) -> str:
+    """Shapes of a batch in one line, for logs."""
+    return ", ".join(f"{name} {list(value.shape)}" for name, value in batch.items())

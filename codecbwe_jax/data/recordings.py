@@ -1,0 +1,273 @@
+"""Which recordings there are, and which of them a run uses."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from codecbwe_jax.audio import files
+from codecbwe_jax.data.bandwidth import measure
+from codecbwe_jax.errors import UserError
+
+HELD_OUT = re.compile(r"dev|test|valid|eval")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """A stretch of an audio file.
+
+    Attributes:
+      path: of the file.
+      speaker: who speaks; split and balance go by it.
+      start: first sample at the file's own rate.
+      samples: number of samples at that rate.
+      rate: in Hz.
+      bandwidth_hz: what the recording really holds; None if not measured.
+      subset: "train", a held-out set, or "" where the source does not say.
+      facts: numbers that filters may ask for ("wer", "cer", "speaker_count").
+    """
+
+    path: Path
+    speaker: str
+    start: int
+    samples: int
+    rate: int
+    bandwidth_hz: int | None = None
+    subset: str = ""
+    facts: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.rate
+
+
+@dataclasses.dataclass
+class Selection:
+    """Recordings to use, and those left out with the reason.
+
+    Attributes:
+      recordings: to use.
+      left_out: (path, reason in one line).
+    """
+
+    recordings: list[Recording]
+    left_out: list[tuple[Path, str]]
+
+    def keep(self, judge: Callable[[Recording], str | None]) -> Selection:
+        """Leave out every recording for which `judge` gives a reason."""
+        kept, out = [], list(self.left_out)
+        for recording in self.recordings:
+            reason = judge(recording)
+            if reason:
+                out.append((recording.path, reason))
+            else:
+                kept.append(recording)
+        return Selection(kept, out)
+
+    def summary(self) -> str:
+        """One line: what is used, and how many were left out for what."""
+        hours = sum(r.seconds for r in self.recordings) / 3600
+        speakers = len({r.speaker for r in self.recordings})
+        text = f"{len(self.recordings)} recordings, {60 * hours:.1f} minutes, {speakers} speakers"
+        kinds = collections.Counter(re.sub(r"\d[\d.]*", "#", why) for _, why in self.left_out)
+        if kinds:
+            text += "; left out " + ", ".join(f"{n} ({why})" for why, n in kinds.most_common())
+        return text
+
+
+def find(path: str | Path) -> Selection:
+    """List the recordings of a folder, a file list or a manifest. Only headers are read.
+
+    Args:
+      path: a folder (its `manifest.jsonl` is used if there is one; else every audio file below
+        it, the speaker being the name of the sub-folder or, directly in the folder, the file
+        name up to the first "_" or "-"); a `.txt` with one path a line; a `.json` or `.jsonl`
+        with one JSON object a line in the manner of HiFi-TTS2 (`audio_filepath`, `speaker`,
+        `set`, `duration`, `offset`, `bandwidth`, `wer`, `cer`, `speaker_count`).
+
+    Raises:
+      UserError: if the path does not exist, names no audio, or a manifest line is malformed.
+    """
+    path = Path(path)
+    if path.is_dir():
+        manifest = path / "manifest.jsonl"
+        rows = _manifest(manifest) if manifest.is_file() else _folder(path)
+    elif not path.is_file():
+        raise UserError(f"{path}: no such file or folder; data.path names recordings to train on")
+    elif path.suffix == ".txt":
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [({}, path.parent / line.strip()) for line in lines if line.strip()]
+    elif path.suffix in (".json", ".jsonl"):
+        rows = _manifest(path)
+    else:
+        raise UserError(f"{path}: give a folder, a .txt list or a .json/.jsonl manifest")
+    selection = _open(rows, path)
+    if not selection.recordings and not selection.left_out:
+        raise UserError(f"{path}: no audio files in it ({', '.join(files.SUFFIXES)})")
+    return selection
+
+
+def _folder(folder: Path) -> list[tuple[dict[str, Any], Path]]:
+    return [({}, path) for path in files.find(folder)]
+
+
+def _manifest(path: Path) -> list[tuple[dict[str, Any], Path]]:
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            rows.append((row, path.parent / row["audio_filepath"]))
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise UserError(
+                f"{path}:{number}: expected a JSON object with audio_filepath, got {line[:60]!r}"
+            ) from None
+    return rows
+
+
+def _open(rows: Iterable[tuple[dict[str, Any], Path]], source: Path) -> Selection:
+    root = source if source.is_dir() else source.parent
+    recordings, broken = [], []
+    for row, path in rows:
+        try:
+            total, rate, _ = files.info(path)
+        except UserError as error:
+            reason = str(error).removeprefix(f"{path}: ")
+            broken.append((path, reason))
+            continue
+        start = int(row.get("offset", 0.0) * rate)
+        length = int(row["duration"] * rate) if "offset" in row else total
+        recordings.append(
+            Recording(
+                path=path,
+                speaker=str(row.get("speaker") or _speaker(path, root)),
+                start=start,
+                samples=min(length, total - start),
+                rate=rate,
+                bandwidth_hz=row.get("bandwidth"),
+                subset=str(row.get("set") or ""),
+                facts={
+                    k: row[k] for k in ("wer", "cer", "speaker_count") if row.get(k) is not None
+                },
+            )
+        )
+    return Selection(recordings, broken)
+
+
+def _speaker(path: Path, root: Path) -> str:
+    relative = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
+    return relative.parts[-2] if len(relative.parts) > 1 else re.split(r"[_-]", path.stem)[0]
+
+
+def select(
+    selection: Selection,
+    min_seconds: float = 0.0,
+    max_seconds: float = float("inf"),
+    max_wer: float | None = None,
+    max_cer: float | None = None,
+    speakers: Sequence[str] = (),
+) -> Selection:
+    """Apply filters. A fact that a recording lacks is unknown and does not leave it out.
+
+    Args:
+      selection: what to filter.
+      min_seconds, max_seconds: duration.
+      max_wer, max_cer: word and character error rates as fractions.
+      speakers: names to keep, all if empty.
+    """
+
+    def judge(r: Recording) -> str | None:
+        if r.subset and r.subset != "train" and not HELD_OUT.search(r.subset):
+            return f"set {r.subset}"
+        if not min_seconds <= r.seconds <= max_seconds:
+            return f"{r.seconds:.2f} s long"
+        if max_wer is not None and r.facts.get("wer", 0.0) > max_wer:
+            return f"word error rate over {max_wer}"
+        if max_cer is not None and r.facts.get("cer", 0.0) > max_cer:
+            return f"character error rate over {max_cer}"
+        if r.facts.get("speaker_count", 1) > 1:
+            return "several speakers"
+        if speakers and r.speaker not in speakers:
+            return "another speaker"
+        return None
+
+    return selection.keep(judge)
+
+
+def measured(selection: Selection, cache: Path | None = None) -> Selection:
+    """Measure the bandwidth of every recording.
+
+    Args:
+      selection: what to measure.
+      cache: JSON file that remembers results by path, size and time of change.
+    """
+    known: dict[str, int] = json.loads(cache.read_text()) if cache and cache.is_file() else {}
+    kept, out = [], list(selection.left_out)
+    for r in selection.recordings:
+        stat = r.path.stat()
+        key = f"{r.path.resolve()}:{r.start}:{stat.st_size}:{stat.st_mtime_ns}"
+        if key not in known:
+            try:
+                x, rate = files.read(r.path, r.start, min(r.samples, 30 * r.rate))
+            except UserError as error:
+                out.append((r.path, str(error).removeprefix(f"{r.path}: ")))
+                continue
+            known[key] = measure(x.mean(axis=1), rate).moving_hz
+        kept.append(dataclasses.replace(r, bandwidth_hz=known[key]))
+    if cache:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.write_text(json.dumps(known))
+    return Selection(kept, out)
+
+
+def wide_enough(selection: Selection, rate: int, min_bandwidth_hz: float) -> Selection:
+    """Leave out recordings that do not hold the band to be learnt.
+
+    Args:
+      selection: recordings with a known bandwidth.
+      rate: of the target in Hz; files of a lower rate are left out whatever they hold.
+      min_bandwidth_hz: least real bandwidth.
+    """
+
+    def judge(r: Recording) -> str | None:
+        if r.rate < min(rate, 2 * min_bandwidth_hz):
+            return f"sample rate {r.rate} Hz is too low"
+        if r.bandwidth_hz is not None and r.bandwidth_hz < min_bandwidth_hz:
+            return f"real bandwidth {r.bandwidth_hz} Hz is below {min_bandwidth_hz:.0f} Hz"
+        return None
+
+    return selection.keep(judge)
+
+
+def split(recordings: Sequence[Recording], share: float) -> tuple[list[Recording], list[Recording]]:
+    """Divide into training and validation, by the source's own sets where it has them, else by
+    speaker, or by clip where there is one speaker.
+
+    Args:
+      recordings: to divide.
+      share: of validation where the source does not say, at least one speaker or clip.
+
+    Returns:
+      (training, validation). The choice depends on names only, not on their order.
+    """
+    if any(HELD_OUT.search(r.subset) for r in recordings):
+        held = [r for r in recordings if HELD_OUT.search(r.subset)]
+        return [r for r in recordings if not HELD_OUT.search(r.subset)], held
+    by_speaker = len({r.speaker for r in recordings}) > 1
+
+    def unit(r: Recording) -> str:
+        return r.speaker if by_speaker else f"{r.path.name}:{r.start}"
+
+    names = sorted(
+        {unit(r) for r in recordings}, key=lambda n: hashlib.sha256(n.encode()).hexdigest()
+    )
+    held_names = set(names[: max(1, round(share * len(names)))]) if len(names) > 1 else set()
+    train = [r for r in recordings if unit(r) not in held_names]
+    return train, [r for r in recordings if unit(r) in held_names]
