@@ -1,0 +1,126 @@
+"""Evaluators: what a run measures of itself. The trainer knows this contract and nothing else.
+
+An entry of `config.evaluators` names a type and how often it runs; `run(params)` yields
+(name, value) pairs, where a value is a float, `Audio` or `Image`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+import soxr
+
+from codecbwe_jax.data.pipeline import read_segment
+from codecbwe_jax.data.recordings import Recording
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.evaluation import metrics
+from codecbwe_jax.evaluation.figures import spectrogram_pixels
+from codecbwe_jax.systems.base import Params, System
+
+
+class Audio(NamedTuple):
+    """Samples `[n]` at `rate` Hz."""
+
+    samples: np.ndarray
+    rate: int
+
+
+class Image(NamedTuple):
+    """Pixels `[height, width, 3]`, uint8."""
+
+    pixels: np.ndarray
+
+
+Value = float | Audio | Image
+
+
+class Evaluator(Protocol):
+    """Attributes: every: steps between two runs."""
+
+    every: int
+
+    def run(self, params: Params) -> Iterator[tuple[str, Value]]: ...
+
+
+class Extension:
+    """Extend fixed validation clips: log-spectral distances, SNR, sharpness, and media.
+
+    Args:
+      system: what runs.
+      recordings: to take clips from, evenly spaced through the list.
+      every: steps between two runs.
+      clips, seconds: how many, and how long each.
+      media: of how many clips audio and spectrograms are given.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        recordings: Sequence[Recording],
+        every: int,
+        clips: int,
+        seconds: float,
+        media: int,
+    ) -> None:
+        self.every, self.media, self.system = every, media, system
+        picked = np.unique(np.linspace(0, len(recordings) - 1, clips).astype(int))
+        chosen = [recordings[i] for i in picked] if recordings else []
+        samples = int(seconds * system.output_rate)
+        self.targets = [read_segment(r, system.output_rate, samples, 0.3) for r in chosen]
+        self.inputs = [
+            soxr.resample(t, system.output_rate, system.input_rate) for t in self.targets
+        ]
+        self._extend = jax.jit(system.extend)
+        self._media_given = False
+
+    def run(self, params: Params) -> Iterator[tuple[str, Value]]:
+        """Yield means over clips, then media; targets only the first time."""
+        rate, cut = self.system.output_rate, self.system.input_rate / 2
+        params, key, rows = jax.device_put(params), jax.random.key(0), []
+        for i, (narrow, target) in enumerate(zip(self.inputs, self.targets, strict=True)):
+            output = np.asarray(self._extend(params, narrow[None], key))[0]
+            rows.append(
+                {
+                    "lsd": metrics.lsd(output, target),
+                    "lsd_low": metrics.lsd_low(output, target, rate, cut),
+                    "lsd_high": metrics.lsd_high(output, target, rate, cut),
+                    "snr": metrics.snr(output, target),
+                    "sharpness": metrics.sharpness(output, target, rate, cut),
+                }
+            )
+            if i < self.media:
+                yield f"clip_{i}/output", Audio(output, rate)
+                yield f"clip_{i}/output_spectrogram", Image(spectrogram_pixels(output, rate))
+                if not self._media_given:
+                    yield f"clip_{i}/target", Audio(target, rate)
+                    yield f"clip_{i}/target_spectrogram", Image(spectrogram_pixels(target, rate))
+        self._media_given = True
+        for name in rows[0] if rows else ():
+            values = [row[name] for row in rows]
+            if not np.all(np.isnan(values)):
+                yield name, float(np.nanmean(values))
+
+
+EVALUATORS = {"extension": Extension}
+
+
+def build(system: System, recordings: Sequence[Recording], settings: Any) -> dict[str, Evaluator]:
+    """The evaluators that a config names, `{name: evaluator}`.
+
+    Raises:
+      UserError: on an unknown type or setting.
+    """
+    built = {}
+    for name, entry in settings.items():
+        options = entry.to_dict()
+        kind = options.pop("type")
+        if kind not in EVALUATORS:
+            raise UserError(f"config.evaluators.{name}.type {kind!r}; known: {list(EVALUATORS)}")
+        try:
+            built[name] = EVALUATORS[kind](system, recordings, **options)
+        except TypeError as error:
+            raise UserError(f"config.evaluators.{name}: {error}") from None
+    return built

@@ -1,0 +1,1 @@
+"""Running a trained system on waveforms and files."""

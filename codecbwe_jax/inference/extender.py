@@ -1,0 +1,221 @@
+"""Extend waveforms of any length, rate and number of channels, in constant memory.
+
+A long input is cut into chunks that overlap by the system's receptive field on both sides, at
+places where the frames of a chunk are frames of the whole, and the overlap is trimmed. Every
+input, short or long, takes this way: it is reflected at both ends, so the network always sees its
+full context and a result does not depend on how the input is cut.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import soxr
+
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.inference.compilation import enable_cache
+from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.systems.base import Params, System
+
+MIN_RATE = 8000
+# Chunk lengths in seconds: the rest of a file takes the shortest that holds it, so few shapes are
+# ever compiled.
+BUCKETS = (0.25, 1.0, 4.0)
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class BandwidthExtender:
+    """A loaded model as a function of waveforms.
+
+    Args:
+      model: what to run.
+      chunk_seconds: longest chunk.
+      say: gets a line before something slow, such as the first compilation.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        chunk_seconds: float = BUCKETS[-1],
+        say: Callable[[str], None] = _to_stderr,
+    ) -> None:
+        self.model = model
+        self.system = model.system
+        self._params = jax.device_put(model.params)
+        self._say = say
+        self._compiled: set[int] = set()
+        self._extend = jax.jit(self.system.extend)
+        align = self.system.alignment
+        self._context = -(-self.system.receptive_field // align) * align
+        seconds = sorted({b for b in BUCKETS if b < chunk_seconds} | {chunk_seconds})
+        self._chunks = [
+            max(1, round(s * self.system.input_rate / align)) * align for s in seconds
+        ]
+
+    @classmethod
+    def load(cls, where: str | Path, **settings: float) -> BandwidthExtender:
+        """Load a work folder, a converted or exported folder, or a baseline by name.
+
+        Raises:
+          UserError: see `inference.model.load_model`.
+        """
+        enable_cache()
+        return cls(load_model(where), **settings)
+
+    def __call__(self, waveform: np.ndarray, rate: int) -> np.ndarray:
+        """Extend a whole waveform.
+
+        Args:
+          waveform: `[samples]` or `[samples, channels]`, any length from 1; each channel is
+            extended by itself.
+          rate: in Hz, 8000 or more; resampled to the system's input rate with soxr.
+
+        Returns:
+          float32 `[round(samples * output_rate / rate)]`, with the same channels.
+
+        Raises:
+          UserError: on an empty or not finite waveform or a rate that is too low.
+        """
+        waveform = np.asarray(waveform, np.float32)
+        if waveform.ndim not in (1, 2) or waveform.shape[0] == 0:
+            raise UserError(
+                f"waveform has shape {list(waveform.shape)}; [samples] or [samples, channels]"
+            )
+        if not np.isfinite(waveform).all():
+            raise UserError("waveform holds NaN or infinite samples")
+        columns = waveform[:, None] if waveform.ndim == 1 else waveform
+        pieces = list(self.stream([columns], rate))
+        out = np.concatenate(pieces) if pieces else np.zeros((0, columns.shape[1]), np.float32)
+        return out[:, 0] if waveform.ndim == 1 else out
+
+    def stream(self, blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+        """Extend a waveform that comes in blocks, holding a few chunks of it at a time.
+
+        Args:
+          blocks: float32 `[samples, channels]`, consecutive.
+          rate: in Hz.
+
+        Yields:
+          float32 `[samples, channels]`, together of the exact length.
+
+        Raises:
+          UserError: if the rate is too low.
+        """
+        if rate < MIN_RATE:
+            raise UserError(f"the input's rate is {rate} Hz; {MIN_RATE} Hz or more is needed")
+        counter = _Counter(blocks)
+        padded = _reflected(_resampled(counter, rate, self.system.input_rate), self._context)
+        buffer = _Buffer(padded)
+        chunk, context = self._chunks[-1], self._context
+        written = 0
+        while buffer.fill(chunk + 2 * context):
+            piece = self._run(buffer.peek(chunk + 2 * context), chunk)
+            written += len(piece)
+            yield piece
+            buffer.drop(chunk)
+        total = round(counter.samples * self.system.output_rate / rate)
+        while written < total:
+            missing = math.ceil((total - written) * self.system.input_rate / self.system.output_rate)
+            size = next((c for c in self._chunks if c >= missing), chunk)
+            piece = self._run(buffer.peek(size + 2 * context), size)[: total - written]
+            written += len(piece)
+            yield piece
+            buffer.drop(size)
+
+    def _run(self, window: np.ndarray, chunk: int) -> np.ndarray:
+        """One chunk with its context on both sides -> the chunk's own output samples."""
+        if len(window) not in self._compiled:
+            if not self._compiled:
+                self._say("compiling for this machine (once; kept for next time) ...")
+            self._compiled.add(len(window))
+        ratio = self.system.output_rate / self.system.input_rate
+        first, last = round(self._context * ratio), round((self._context + chunk) * ratio)
+        key = jax.random.key(0)
+        columns = [
+            np.asarray(self._extend(self._params, jnp.asarray(channel[None]), key))[0, first:last]
+            for channel in window.T
+        ]
+        return np.stack(columns, axis=1)
+
+
+class _Counter:
+    """Passes blocks on and counts their samples."""
+
+    def __init__(self, blocks: Iterable[np.ndarray]) -> None:
+        self._blocks, self.samples = blocks, 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for block in self._blocks:
+            self.samples += len(block)
+            yield block
+
+
+def _resampled(blocks: Iterable[np.ndarray], rate: int, wanted: int) -> Iterator[np.ndarray]:
+    if rate == wanted:
+        yield from blocks
+        return
+    stream = None
+    for block in blocks:
+        if stream is None:
+            stream = soxr.ResampleStream(rate, wanted, block.shape[1], dtype="float32")
+            empty = block[:0]
+        yield stream.resample_chunk(np.ascontiguousarray(block))
+    if stream is not None:
+        yield stream.resample_chunk(empty, last=True)
+
+
+def _reflected(blocks: Iterable[np.ndarray], context: int) -> Iterator[np.ndarray]:
+    """The signal with `context` reflected samples before it and after it."""
+    head: np.ndarray | None = None
+    tail = None
+    for block in blocks:
+        if head is None or len(head) <= context:
+            head = block if head is None else np.concatenate([head, block])
+            if len(head) <= context:
+                continue
+            yield np.pad(head, ((context, 0), (0, 0)), mode="reflect")
+            tail = head[-context - 1 :]
+        else:
+            yield block
+            tail = np.concatenate([tail, block])[-context - 1 :]
+    if head is None:
+        return
+    if tail is None:  # shorter than the context: reflected again and again
+        if len(head):
+            yield np.pad(head, ((context, context), (0, 0)), mode="reflect")
+    else:
+        yield np.pad(tail, ((0, context), (0, 0)), mode="reflect")[len(tail) :]
+
+
+class _Buffer:
+    """Samples read ahead from an iterator of blocks."""
+
+    def __init__(self, blocks: Iterator[np.ndarray]) -> None:
+        self._blocks, self._held = blocks, np.zeros((0, 1), np.float32)
+
+    def fill(self, wanted: int) -> bool:
+        """Read until `wanted` samples are held; False if the signal ends before."""
+        parts, have = [self._held] if len(self._held) else [], len(self._held)
+        while have < wanted and (block := next(self._blocks, None)) is not None:
+            parts.append(block)
+            have += len(block)
+        self._held = np.concatenate(parts) if parts else self._held
+        return have >= wanted
+
+    def peek(self, wanted: int) -> np.ndarray:
+        """The next `wanted` samples, with zeros after the end of the signal."""
+        held = self._held[:wanted]
+        return np.pad(held, ((0, wanted - len(held)), (0, 0)))
+
+    def drop(self, count: int) -> None:
+        """Forget samples."""
+        self._held = self._held[count:]

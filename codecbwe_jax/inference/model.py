@@ -1,0 +1,97 @@
+"""A model: a system with its parameters, from any folder that holds one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors.numpy import load_file
+
+from codecbwe_jax import systems
+from codecbwe_jax.config import read_json
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.interop.weights import from_torch
+from codecbwe_jax.systems.base import Params, System
+
+BASELINES = ("sinc", "band_replication")
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A system ready to run.
+
+    Attributes:
+      name: for tables.
+      system: settings and functions.
+      params: nested dict of NumPy arrays.
+      facts: where it comes from: "source", "step".
+    """
+
+    name: str
+    system: System
+    params: Params
+    facts: dict[str, Any]
+
+
+def load_model(where: str | Path) -> Model:
+    """Load a model.
+
+    Args:
+      where: a work folder (its newest checkpoint; the moving average if it has one), a converted
+        or exported folder, or the name of a baseline ("sinc", "band_replication").
+
+    Raises:
+      UserError: if there is no model, or its weights do not fit its config.
+    """
+    if str(where) in BASELINES:
+        return Model(str(where), systems.build({"name": str(where)}), {}, {})
+    folder = Path(where)
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: no such folder; --model takes a work folder, a converted or exported "
+            f"folder, or one of {', '.join(BASELINES)}"
+        )
+    config = read_json(folder / "config.json")
+    if "system" not in config:
+        raise UserError(f"{folder / 'config.json'}: no field 'system'; not a model of ours")
+    system = systems.build(_tuples(config["system"]))
+    if (folder / "checkpoints").is_dir():
+        return _from_workdir(folder, system)
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise UserError(f"{folder}: neither checkpoints/ nor model.safetensors in it")
+    shapes = jax.eval_shape(system.init, jax.random.key(0))
+    params = from_torch(system.torch_rules, read_safetensors(weights), shapes)
+    return Model(folder.name, system, params, config.get("facts", {}))
+
+
+def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """Tensors of a safetensors file.
+
+    Raises:
+      UserError: if it is missing, cut off or no such file.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors raises its own type, and OSError
+        raise UserError(f"{path}: not a whole safetensors file ({error})") from None
+
+
+def _from_workdir(folder: Path, system: System) -> Model:
+    # here, so that running an exported model does not need the trainer
+    from codecbwe_jax.training.checkpoints import load_groups
+
+    state, facts = load_groups(folder / "checkpoints")
+    params = state.get("ema", {}).get("generator") or state["params"]["generator"]
+    step = int(state["step"])
+    return Model(folder.name, system, params, {"source": folder.name, "step": step})
+
+
+def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no tuples; systems are hashable and hold no lists."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}

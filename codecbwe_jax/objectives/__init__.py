@@ -1,0 +1,28 @@
+"""How systems learn. An objective gives parameter groups and a sequence of turns."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from codecbwe_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from codecbwe_jax.objectives.turn import Objective
+    from codecbwe_jax.systems.base import System
+
+REGISTRY = {"gan": "codecbwe_jax.objectives.gan:Gan"}
+
+
+def build(system: System, settings: Any) -> Objective:
+    """Make the objective that a config names (`config.objective.name`) for a system.
+
+    Raises:
+      UserError: on an unknown name.
+    """
+    if settings.name not in REGISTRY:
+        raise UserError(
+            f"config.objective.name is {settings.name!r}; known: {', '.join(REGISTRY)}"
+        )
+    module, cls = REGISTRY[settings.name].split(":")
+    return getattr(importlib.import_module(module), cls)(system, settings)

@@ -1,0 +1,207 @@
+"""Adversarial training: one turn for each critic, then one for the generator, on one batch.
+
+Three phases (`config.objective`): reconstruction alone until `adversarial_from`, in which the
+critics are not even compiled; then critics train and their part of the generator's loss rises
+linearly over `ramp_steps`; then all at full weight. With `critics_alone_steps`, fresh critics
+catch up with a trained generator first, while it stands still.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from codecbwe_jax.discriminators.mpd import MultiPeriodDiscriminator
+from codecbwe_jax.discriminators.spectral import MultiResolutionDiscriminator
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.losses.adversarial import ADVERSARIAL, feature_matching
+from codecbwe_jax.losses.balancer import balance, initial_state
+from codecbwe_jax.objectives import reconstruction
+from codecbwe_jax.objectives.turn import Batch, Context, Params, Report, Turn
+from codecbwe_jax.systems.base import System
+
+CRITICS: dict[str, Any] = {
+    "mpd": MultiPeriodDiscriminator,
+    "mrad": functools.partial(MultiResolutionDiscriminator, "amplitude"),
+    "mrpd": functools.partial(MultiResolutionDiscriminator, "phase"),
+}
+# Settings of a critic in the config that are not its network's.
+WEIGHTS = ("weight", "adversarial", "feature_matching")
+
+
+def build_critic(name: str, settings: dict[str, Any]) -> nn.Module:
+    """A critic's network from its entry in `config.objective.critics`.
+
+    Raises:
+      UserError: on an unknown critic or setting.
+    """
+    if name not in CRITICS:
+        raise UserError(f"config.objective.critics.{name}: known are {', '.join(CRITICS)}")
+    network = {k: v for k, v in settings.items() if k not in WEIGHTS}
+    try:
+        return CRITICS[name](**network)
+    except TypeError as error:
+        raise UserError(f"config.objective.critics.{name}: {error}") from None
+
+
+class Gan:
+    """The objective. Holds settings only; parameters go in and out of its functions.
+
+    Args:
+      system: what is trained.
+      settings: `config.objective` as a ConfigDict.
+
+    Raises:
+      UserError: on an unknown critic, loss or adversarial form.
+    """
+
+    generator = "generator"
+
+    def __init__(self, system: System, settings: Any) -> None:
+        reconstruction.check(settings.losses)
+        if settings.adversarial not in ADVERSARIAL:
+            raise UserError(
+                f"config.objective.adversarial is {settings.adversarial!r}; "
+                f"known: {', '.join(ADVERSARIAL)}"
+            )
+        self.system = system
+        self.settings = settings
+        self.critics = {
+            name: build_critic(name, s.to_dict()) for name, s in settings.critics.items()
+        }
+        self.discriminator_loss, self.generator_loss = ADVERSARIAL[settings.adversarial]
+        self.turns = self._turns()
+
+    def init(self, key: jax.Array) -> dict[str, Any]:
+        """Fresh parameters: "generator", one group for each critic, and the running means of
+        the balancer if there is one."""
+        keys = jax.random.split(key, 1 + len(self.critics))
+        params: dict[str, Any] = {"generator": self.system.init(keys[0])}
+        wave = jnp.zeros((1, 8192))
+        for critic_key, (name, critic) in zip(keys[1:], self.critics.items(), strict=True):
+            params[name] = critic.init(critic_key, wave)["params"]
+        if self.settings.balancer:
+            params["balancer"] = initial_state(self.settings.balancer.shares)
+        return params
+
+    def _turns(self) -> tuple[Turn, ...]:
+        start, alone = self.settings.adversarial_from, self.settings.critics_alone_steps
+        if not self.critics:
+            return (Turn("generator", functools.partial(self._generate, adversarial=False)),)
+        critics = [
+            Turn(name, functools.partial(self._judge, name), lambda step: step >= start)
+            for name in self.critics
+        ]
+        full = functools.partial(self._generate, adversarial=True)
+        warm = functools.partial(self._generate, adversarial=False)
+        return (
+            *critics,
+            Turn("generator", warm, lambda step: step < start),
+            Turn("generator", full, lambda step: step >= start + alone),
+        )
+
+    def _judge(
+        self, name: str, params: Params, batch: Batch, context: Context
+    ) -> tuple[jax.Array, Report]:
+        """A critic's loss on the true waveform and on the generator's, which stands still."""
+        fake = self.system.predict(params["generator"], batch)["waveform"]
+        real = self.system.target(batch)["waveform"]
+        judge = functools.partial(self.critics[name].apply, {"params": params[name]})
+        scores = [[score for score, _ in judge(jax.lax.stop_gradient(w))] for w in (real, fake)]
+        loss = self.discriminator_loss(*scores, self.settings.reduction)
+        weighted = self.settings.critics[name].weight * loss
+        return weighted, Report({"adversarial": loss}, {})
+
+    def _generate(
+        self, params: Params, batch: Batch, context: Context, adversarial: bool
+    ) -> tuple[jax.Array, Report]:
+        """The generator's loss: reconstruction, and what the critics say."""
+        predicted = self.system.predict(params["generator"], batch)
+        target = self.system.target(batch)
+        ramp = self._ramp(context.step) if adversarial else 0.0
+
+        def terms(waveform: jax.Array) -> dict[str, jax.Array]:
+            features = predicted | {"waveform": waveform}
+            values = reconstruction.reconstruction_losses(
+                features, target, self.system, self.settings.losses
+            )
+            if adversarial:
+                values |= self._criticise(params, waveform, target["waveform"])
+            return values
+
+        weights = {n: s.weight for n, s in self.settings.losses.items()}
+        if adversarial:
+            for name, s in self.settings.critics.items():
+                weights[f"{name}/adversarial"] = s.adversarial * ramp
+                weights[f"{name}/feature_matching"] = s.feature_matching * ramp
+        values = terms(predicted["waveform"])
+        if not self.settings.balancer:
+            return sum(weights[n] * v for n, v in values.items()), Report(values, {})
+        return self._balanced(params, predicted["waveform"], terms, values, weights, context)
+
+    def _criticise(
+        self, params: Params, fake: jax.Array, real: jax.Array
+    ) -> dict[str, jax.Array]:
+        values = {}
+        for name, critic in self.critics.items():
+            judge = functools.partial(critic.apply, {"params": params[name]})
+            judged_fake, judged_real = judge(fake), judge(real)
+            scores = [score for score, _ in judged_fake]
+            rule = self.settings.reduction
+            values[f"{name}/adversarial"] = self.generator_loss(scores, rule)
+            values[f"{name}/feature_matching"] = feature_matching(
+                [maps for _, maps in judged_real], [maps for _, maps in judged_fake], rule
+            )
+        return values
+
+    def _ramp(self, step: jax.Array) -> jax.Array:
+        s = self.settings
+        begin = s.adversarial_from + s.critics_alone_steps
+        return jnp.clip((step - begin + 1) / max(s.ramp_steps, 1), 0.0, 1.0)
+
+    def _balanced(
+        self,
+        params: Params,
+        waveform: jax.Array,
+        terms: Any,
+        values: dict[str, jax.Array],
+        weights: dict[str, Any],
+        context: Context,
+    ) -> tuple[jax.Array, Report]:
+        """Losses named in `balancer.shares` get their share of the gradient at the waveform;
+        the others (of phases, of spectra) keep their weights.
+
+        Gradients are those of each item's own loss, and their mix is averaged over items, so
+        that the result does not depend on how a batch is divided over devices.
+        """
+        settings = self.settings.balancer
+        balanced = [name for name in values if name in settings.shares]
+        items = waveform.shape[0]
+        stacked, pullback = jax.vjp(
+            lambda w: jnp.stack([terms(w)[name] for name in balanced]),
+            jax.lax.stop_gradient(waveform),
+        )
+        gradients = {
+            name: items * pullback(jnp.zeros_like(stacked).at[i].set(1.0))[0]
+            for i, name in enumerate(balanced)
+        }
+        ramped = {
+            name: settings.shares[name] * (self._ramp(context.step) if "/" in name else 1.0)
+            for name in balanced
+        }
+        mixed, state, figures = balance(
+            gradients,
+            ramped,
+            params["balancer"],
+            total_norm=settings.total_norm,
+            ema_decay=settings.ema_decay,
+            mean_over_devices=context.mean,
+        )
+        fixed = sum(weights[n] * v for n, v in values.items() if n not in balanced)
+        loss = fixed + jnp.vdot(jax.lax.stop_gradient(mixed), waveform) / items
+        norms = {f"{name}/gradient_norm": f["norm"] for name, f in figures.items()}
+        return loss, Report(values | norms, {"balancer": state})

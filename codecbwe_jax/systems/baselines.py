@@ -1,0 +1,100 @@
+"""What needs no learning: plain resampling, and copying the top octave upwards."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from codecbwe_jax.audio.resample import resample
+from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
+from codecbwe_jax.audio.stft import istft, stft
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.interop.weights import Rule
+from codecbwe_jax.systems.base import Features, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Sinc:
+    """Windowed-sinc resampling ("hann24"): nothing above the input's band.
+
+    Attributes:
+      input_rate, output_rate: in Hz.
+    """
+
+    takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
+    torch_rules: ClassVar[tuple[Rule, ...]] = ()
+
+    input_rate: int = 16000
+    output_rate: int = 48000
+
+    @property
+    def receptive_field(self) -> int:
+        return sinc_kernel(self.input_rate, self.output_rate, SINC_FILTERS["hann24"])[1] + 1
+
+    @property
+    def delay(self) -> int:
+        return self.receptive_field
+
+    @property
+    def alignment(self) -> int:
+        return self.input_rate // np.gcd(self.input_rate, self.output_rate)
+
+    def init(self, key: jax.Array) -> Params:
+        """No parameters."""
+        return {}
+
+    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+        """Waveform `[B, n]` -> `[B, ceil(n * output_rate / input_rate)]`."""
+        return resample(inputs, self.input_rate, self.output_rate, "hann24")
+
+    def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
+        """Nothing to train."""
+        raise UserError("this baseline has no parameters to train")
+
+    target = predict
+
+
+@dataclasses.dataclass(frozen=True)
+class BandReplication(Sinc):
+    """The upper half of the input's band copied to each band above it, at fixed gains.
+
+    STFT 2048/512; the phase of a copy advances by the shift, so that it continues from frame to
+    frame.
+
+    Attributes:
+      gains_db: of each copy, from low to high.
+    """
+
+    n_fft: ClassVar[int] = 2048
+    hop_length: ClassVar[int] = 512
+
+    gains_db: tuple[float, ...] = (-1.8, -1.9, -2.0, -2.8)
+
+    @property
+    def receptive_field(self) -> int:
+        return super().receptive_field + self.n_fft * self.input_rate // self.output_rate + 1
+
+    @property
+    def alignment(self) -> int:
+        return self.n_fft
+
+    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+        """Waveform `[B, n]` -> `[B, about n * output_rate / input_rate]`."""
+        wide = super().extend(params, inputs, key)
+        z = stft(wide, self.n_fft, self.hop_length)
+        shift = round(self.input_rate / 4 * self.n_fft / self.output_rate)
+        source, bins = z[..., shift : 2 * shift], self.n_fft // 2 + 1
+        frames = jnp.arange(z.shape[-2])[:, None]
+        pieces = [z[..., : 2 * shift]]
+        for copy, gain in enumerate(self.gains_db, 1):
+            turns = (frames * (copy * shift * self.hop_length % self.n_fft)) % self.n_fft
+            turn = jnp.exp(2j * jnp.pi * turns / self.n_fft)
+            pieces.append(source * turn * 10 ** (gain / 20))
+        joined = jnp.concatenate(pieces, axis=-1)[..., :bins]
+        joined = jnp.pad(joined, ((0, 0), (0, 0), (0, bins - joined.shape[-1])))
+        return istft(joined, self.n_fft, self.hop_length)

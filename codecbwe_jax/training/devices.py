@@ -1,0 +1,124 @@
+"""How work is mapped over devices: the one file that knows.
+
+`pmap` is the default. The `shard_map` form is the same program over a mesh, with a state that has
+no leading device axis. Which of the two is a word in the config (`config.train.mapping`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from flax import jax_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from codecbwe_jax.errors import UserError
+
+AXIS = "devices"
+Tree = Any
+# (state, batch, key, mean over devices) -> (state, metrics)
+Step = Callable[[Tree, Tree, jax.Array, Callable[[Tree], Tree]], tuple[Tree, Tree]]
+
+
+def mean(tree: Tree) -> Tree:
+    """Average over the devices of a mapped function."""
+    return jax.lax.pmean(tree, AXIS)
+
+
+class DeviceMapping(Protocol):
+    """A way to run a step on every local device."""
+
+    count: int
+
+    def map_step(self, step: Step) -> Callable[[Tree, Tree, jax.Array], tuple[Tree, Tree]]:
+        """Compile a step; the state is donated. The batch is divided, the rest replicated."""
+
+    def place(self, state: Tree) -> Tree:
+        """Copy a host state to every device."""
+
+    def fetch(self, tree: Tree) -> Tree:
+        """One device's copy of a replicated tree, as NumPy arrays."""
+
+    def divide(self, batch: Mapping[str, np.ndarray]) -> Tree:
+        """Put a host batch on the devices, each with its part."""
+
+
+class Pmap:
+    """`jax.pmap` over local devices with a leading device axis in state and batch."""
+
+    def __init__(self, devices: list[jax.Device]) -> None:
+        self.devices = devices
+        self.count = len(devices)
+
+    def map_step(self, step: Step) -> Callable[[Tree, Tree, jax.Array], tuple[Tree, Tree]]:
+        return jax.pmap(
+            functools.partial(step, mean=mean),
+            axis_name=AXIS,
+            in_axes=(0, 0, None),
+            devices=self.devices,
+            donate_argnums=(0,),
+        )
+
+    def place(self, state: Tree) -> Tree:
+        return jax_utils.replicate(state, self.devices)
+
+    def fetch(self, tree: Tree) -> Tree:
+        # indexing x[0] of a replicated array costs 100 times more
+        return jax.device_get(jax.tree.map(lambda x: x.addressable_data(0)[0], tree))
+
+    def divide(self, batch: Mapping[str, np.ndarray]) -> Tree:
+        return {k: v.reshape(self.count, -1, *v.shape[1:]) for k, v in batch.items()}
+
+
+class ShardMap:
+    """`jax.jit(jax.shard_map(...))` over a one-dimensional mesh."""
+
+    def __init__(self, devices: list[jax.Device]) -> None:
+        self.count = len(devices)
+        self.mesh = Mesh(np.array(devices), (AXIS,))
+        self.replicated = NamedSharding(self.mesh, PartitionSpec())
+        self.divided = NamedSharding(self.mesh, PartitionSpec(AXIS))
+
+    def map_step(self, step: Step) -> Callable[[Tree, Tree, jax.Array], tuple[Tree, Tree]]:
+        everywhere, divided = PartitionSpec(), PartitionSpec(AXIS)
+        # With check_vma left on, the gradient with respect to replicated parameters is already a
+        # sum over devices, and its mean would come out `count` times too large.
+        mapped = jax.shard_map(
+            functools.partial(step, mean=mean),
+            mesh=self.mesh,
+            in_specs=(everywhere, divided, everywhere),
+            out_specs=(everywhere, everywhere),
+            check_vma=False,
+        )
+        return jax.jit(mapped, donate_argnums=(0,))
+
+    def place(self, state: Tree) -> Tree:
+        return jax.device_put(state, self.replicated)
+
+    def fetch(self, tree: Tree) -> Tree:
+        return jax.device_get(jax.tree.map(lambda x: x.addressable_data(0), tree))
+
+    def divide(self, batch: Mapping[str, np.ndarray]) -> Tree:
+        return jax.device_put(dict(batch), self.divided)
+
+
+MAPPINGS = {"pmap": Pmap, "shard_map": ShardMap}
+
+
+def build(name: str, batch_size: int) -> DeviceMapping:
+    """The mapping that a config names, over all local devices.
+
+    Raises:
+      UserError: on an unknown name, or a batch that the devices cannot share evenly.
+    """
+    if name not in MAPPINGS:
+        raise UserError(f"config.train.mapping is {name!r}; known: {', '.join(MAPPINGS)}")
+    devices = jax.local_devices()
+    if batch_size % len(devices):
+        raise UserError(
+            f"config.train.batch_size {batch_size} is no multiple of the {len(devices)} devices"
+        )
+    return MAPPINGS[name](devices)

@@ -1,0 +1,132 @@
+"""What a run tells: `metrics.jsonl`, TensorBoard, and progress on the terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from tensorboardX import SummaryWriter
+
+from codecbwe_jax.evaluation.evaluators import Audio, Image
+
+
+class MetricsFile:
+    """`metrics.jsonl`: one JSON object a line, `{"step": n, name: value, ...}`.
+
+    Args:
+      path: of the file.
+      step: the run continues here: lines of later steps are cut off first.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        kept = []
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    if json.loads(line)["step"] <= step:
+                        kept.append(line)
+                except (json.JSONDecodeError, KeyError):
+                    break  # the line that a killed process was writing
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        os.replace(partial, path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one line and flush it."""
+        row = {"step": step, **{k: float(v) for k, v in values.items()}}
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TensorBoard:
+    """Scalars, audio and images for TensorBoard, later steps of a former run hidden."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self._writer = SummaryWriter(str(folder), purge_step=step or None)
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            if isinstance(value, Audio):
+                clip = np.clip(value.samples, -1.0, 1.0)[:, None]
+                self._writer.add_audio(name, clip, step, sample_rate=value.rate)
+            elif isinstance(value, Image):
+                self._writer.add_image(name, value.pixels, step, dataformats="HWC")
+            else:
+                self._writer.add_scalar(name, float(value), step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class ProgressReport:
+    """A bar on a terminal, plain lines elsewhere: steps/s, seconds of audio per second, losses.
+
+    Args:
+      total: last step.
+      step: first step.
+      seconds_per_step: seconds of audio that a step trains on.
+    """
+
+    def __init__(self, total: int, step: int, seconds_per_step: float) -> None:
+        self.total, self.seconds_per_step = total, seconds_per_step
+        self._since, self._at = time.monotonic(), step
+        self._begin, self._first = self._since, step
+        self._bar: Progress | None = None
+        if sys.stdout.isatty():
+            self._bar = Progress(
+                TextColumn("step {task.completed}/{task.total}"),
+                BarColumn(),
+                TextColumn("{task.fields[figures]}"),
+                TimeRemainingColumn(),
+                console=Console(),
+            )
+            self._task = self._bar.add_task("train", total=total, completed=step, figures="")
+            self._bar.start()
+
+    def line(self, text: str) -> None:
+        """Print a line of its own."""
+        if self._bar:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, flush=True)
+
+    def skip(self, seconds: float) -> None:
+        """Leave time spent on something else out of the rates."""
+        self._since += seconds
+        self._begin += seconds
+
+    def update(self, step: int, losses: Mapping[str, float]) -> None:
+        """Report the mean rate since the last report, and these losses."""
+        now = time.monotonic()
+        rate = (step - self._at) / max(now - self._since, 1e-9)
+        self._since, self._at = now, step
+        shown = "  ".join(f"{name.removesuffix('/loss')} {v:.4g}" for name, v in losses.items())
+        figures = f"{rate:.2f} steps/s  {rate * self.seconds_per_step:.1f} s audio/s  {shown}"
+        if self._bar:
+            self._bar.update(self._task, completed=step, figures=figures)
+            return
+        average = (step - self._first) / max(now - self._begin, 1e-9)
+        left = (self.total - step) / max(average, 1e-9)
+        self.line(f"step {step}/{self.total}  {figures}  {_clock(left)} left")
+
+    def close(self) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,315 @@
+"""The trainer. It runs turns; what they are is the objective's business."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from codecbwe_jax import objectives, systems
+from codecbwe_jax.config import save_config
+from codecbwe_jax.data import pipeline, recordings
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.evaluation import evaluators
+from codecbwe_jax.inference.model import load_model
+from codecbwe_jax.objectives.turn import Objective
+from codecbwe_jax.training import checkpoints, devices, logs, optimizers
+from codecbwe_jax.training.step import init_state, make_step
+
+
+class Interrupted(Exception):  # noqa: N818 - it is not an error
+    """A signal asked the run to stop; the state is saved. `code` is the exit status."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
+    """Train a system in a work folder, from its newest checkpoint if it has one.
+
+    Args:
+      config: see `configs/ap_bwe.py`.
+      workdir: gets `config.json`, `checkpoints/`, `tensorboard/` and `metrics.jsonl`.
+
+    Returns:
+      Figures of the last evaluation.
+
+    Raises:
+      UserError: on a bad config, bad data, or a work folder of another model.
+      Interrupted: after SIGINT or SIGTERM, when everything is saved.
+    """
+    # 1. What is trained, and how
+    system = systems.build(config.system)
+    objective = objectives.build(system, config.objective)
+    mapping = devices.build(config.train.mapping, config.train.batch_size)
+    settings = _pair_settings(config, system)
+
+    # 2. Recordings; the work folder is made once the data is known to be there
+    train_set, valid_set = find_recordings(config, system.output_rate, workdir)
+    print_devices(mapping.count)
+    save_config(config, workdir)
+
+    # 3. State: the newest checkpoint, else fresh parameters, some perhaps from elsewhere
+    store = checkpoints.Checkpoints(
+        workdir / "checkpoints",
+        config.checkpoint.keep_last,
+        (config.checkpoint.best, config.checkpoint.best_is) if config.checkpoint.best else None,
+    )
+    key = jax.random.key(config.train.seed)
+    state, transforms = _fresh_state(config, objective, key)
+    data_hash = pipeline.fingerprint(train_set, settings, config.train.batch_size)
+    step = store.latest() or 0
+    if step:
+        state, facts = store.restore(step, state)
+        _check_data(facts, data_hash, workdir)
+        print(f"continuing at step {step} in {workdir}", flush=True)
+    elif config.train.init_from:
+        _start_from(state, objective.generator, config.train.init_from, system)
+        print(f"generator starts from {config.train.init_from}", flush=True)
+    state = mapping.place(state)
+
+    # 4. Outlets
+    metrics_file = logs.MetricsFile(workdir / "metrics.jsonl", step)
+    board = logs.TensorBoard(workdir / "tensorboard", step)
+    seconds = config.train.batch_size * config.data.segment_samples / system.output_rate
+    progress = logs.ProgressReport(config.train.steps, step, seconds)
+    judges = evaluators.build(system, valid_set, config.evaluators)
+    scores: dict[str, float] = {}
+
+    def evaluate(at: int, names: list[str]) -> None:
+        began = time.monotonic()
+        params = _running_params(mapping, state, objective)
+        for name in names:
+            values = {f"{name}/{k}": v for k, v in judges[name].run(params)}
+            board.write(at, values)
+            numbers = {k: v for k, v in values.items() if isinstance(v, float)}
+            metrics_file.write(at, numbers)
+            scores.update(numbers)
+            shown = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items())
+            progress.line(f"step {at}: {shown}")
+        progress.skip(time.monotonic() - began)
+
+    def save(at: int) -> None:
+        facts = {
+            "config": json.loads(config.to_json_best_effort()),
+            "batches_consumed": at,
+            "data": data_hash,
+        }
+        store.save(at, mapping.fetch(state), facts, scores)
+
+    # 5. The loop. Do not change the order of what happens in it: a resumed run relies on it.
+    steps = _compiled_steps(config, objective, transforms, mapping)
+    stream = pipeline.batches(
+        train_set, settings, config.train.batch_size, step, config.data.workers
+    )
+    watch = _BrokenFiles(train_set, progress.line)
+    with _signals() as stop, contextlib.closing(_Closing(stream, board, metrics_file, progress)):
+        while step < config.train.steps:
+            batch = dict(next(stream))
+            watch.see(batch.pop("broken"))
+            state, metrics = steps(step)(state, mapping.divide(batch), key)
+            step += 1
+            if step % config.train.log_every == 0 or step == config.train.steps:
+                values = {k: float(v) for k, v in mapping.fetch(metrics).items()}
+                _stop_if_not_finite(values, step, config.train)
+                metrics_file.write(step, values)
+                board.write(step, values)
+                losses = {k: v for k, v in values.items() if k.endswith("/loss")}
+                progress.update(step, losses)
+            due = [
+                name
+                for name, judge in judges.items()
+                if step % judge.every == 0 or step == config.train.steps
+            ]
+            if due:
+                evaluate(step, due)
+            if step % config.checkpoint.every == 0 or step == config.train.steps or stop:
+                save(step)
+            if stop:
+                progress.line(f"stopped and saved at step {step}; the same command continues")
+                raise Interrupted(128 + stop[0])
+    store.close()
+    return scores
+
+
+def find_recordings(
+    config: ConfigDict, rate: int, workdir: Path
+) -> tuple[list[recordings.Recording], list[recordings.Recording]]:
+    """Recordings to train on and to validate on, with what was left out and why printed."""
+    data = config.data
+    if not data.path:
+        raise UserError("config.data.path is empty: give --config.data.path=FOLDER")
+
+    def load(path: str) -> recordings.Selection:
+        chosen = recordings.select(
+            recordings.find(path),
+            data.min_seconds,
+            data.max_seconds,
+            data.max_wer,
+            data.max_cer,
+            data.speakers,
+        )
+        if data.bandwidth == "measure":
+            chosen = recordings.measured(chosen, workdir / "bandwidth.json")
+        chosen = recordings.wide_enough(chosen, rate, data.min_bandwidth_hz)
+        print(f"{path}: {chosen.summary()}", flush=True)
+        for file, reason in chosen.left_out[:10]:
+            print(f"  left out {file}: {reason}", flush=True)
+        if len(chosen.left_out) > 10:
+            print(f"  ... and {len(chosen.left_out) - 10} more", flush=True)
+        return chosen
+
+    if data.valid_path:
+        train_set = load(data.path).recordings
+        valid_set = load(data.valid_path).recordings
+    else:
+        train_set, valid_set = recordings.split(load(data.path).recordings, data.valid_share)
+    if not train_set:
+        raise UserError(f"{data.path}: no recording is left to train on (reasons above)")
+    return train_set, valid_set
+
+
+def print_devices(count: int) -> None:
+    print(f"{count} x {jax.local_devices()[0].device_kind}", flush=True)
+
+
+def _pair_settings(config: ConfigDict, system: systems.System) -> pipeline.PairSettings:
+    return pipeline.PairSettings(
+        system.input_rate,
+        system.output_rate,
+        config.data.segment_samples,
+        tuple(config.data.lowpass),
+        tuple(config.data.gain_db),
+        config.data.balance_speakers,
+        config.train.seed,
+    )
+
+
+def _fresh_state(
+    config: ConfigDict, objective: Objective, key: jax.Array
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    params = jax.device_get(jax.jit(objective.init)(jax.random.fold_in(key, 0)))
+    groups = {turn.group for turn in objective.turns}
+    transforms = {
+        group: optimizers.build(_optimizer_settings(config, group), params[group])
+        for group in sorted(groups)
+    }
+    averaged = [objective.generator] if config.train.ema_decay else []
+    return jax.device_get(init_state(params, transforms, averaged)), transforms
+
+
+def _start_from(state: dict[str, Any], group: str, where: str, system: systems.System) -> None:
+    """Put the parameters of a trained model into a fresh state."""
+    model = load_model(where)
+    if model.system != dataclasses.replace(system, compute_dtype=model.system.compute_dtype):
+        raise UserError(f"config.train.init_from {where} holds {model.system}, not {system}")
+    state["params"][group] = model.params
+    if group in state["ema"]:
+        state["ema"][group] = jax.tree.map(np.copy, model.params)
+
+
+def _optimizer_settings(config: ConfigDict, group: str) -> Any:
+    """A group's own entry in `config.optimizers`, else "default"."""
+    return config.optimizers.get(group) or config.optimizers["default"]
+
+
+def _compiled_steps(
+    config: ConfigDict,
+    objective: Objective,
+    transforms: dict[str, Any],
+    mapping: devices.DeviceMapping,
+) -> Callable[[int], Callable]:
+    """step number -> mapped step; one is compiled for each set of active turns."""
+    rates = {g: optimizers.learning_rate(_optimizer_settings(config, g)) for g in transforms}
+    compiled: dict[tuple[int, ...], Callable] = {}
+
+    def choose(step: int) -> Callable:
+        active = tuple(i for i, turn in enumerate(objective.turns) if turn.active(step))
+        if active not in compiled:
+            turns = [objective.turns[i] for i in active]
+            function = make_step(
+                turns, transforms, rates, config.train.ema_decay, config.train.micro_batches
+            )
+            compiled[active] = mapping.map_step(function)
+            names = ", ".join(dict.fromkeys(t.group for t in turns))
+            print(f"compiling a step of {names} (a minute or less; kept for next time)", flush=True)
+        return compiled[active]
+
+    return choose
+
+
+def _running_params(mapping: devices.DeviceMapping, state: Any, objective: Objective) -> Any:
+    group = objective.generator
+    source = state["ema"] if group in state["ema"] else state["params"]
+    return mapping.fetch(source[group])
+
+
+def _check_data(facts: dict[str, Any], data_hash: str, workdir: Path) -> None:
+    if facts["data"] != data_hash:
+        raise UserError(
+            f"{workdir}: its checkpoint was trained on other recordings or other pair settings "
+            f"(hash {facts['data']}, now {data_hash}), so its place in the data means nothing; "
+            "restore the data, or start in a new work folder with --config.train.init_from"
+        )
+
+
+def _stop_if_not_finite(values: dict[str, float], step: int, settings: Any) -> None:
+    if values["skipped_in_row"] >= settings.max_skipped_in_row:
+        raise UserError(
+            f"step {step}: {values['skipped_in_row']:.0f} updates in a row were not finite and "
+            f"were skipped (limit config.train.max_skipped_in_row {settings.max_skipped_in_row}); "
+            "lower the learning rate or look at the data; the last checkpoint is intact"
+        )
+
+
+class _BrokenFiles:
+    """Names each recording that could not be read once."""
+
+    def __init__(self, found: list[recordings.Recording], say: Callable[[str], None]) -> None:
+        self._recordings, self._say, self._seen = found, say, set[int]()
+
+    def see(self, broken: np.ndarray) -> None:
+        for i in set(broken[broken >= 0].tolist()) - self._seen:
+            self._seen.add(i)
+            self._say(
+                f"cannot read {self._recordings[i].path}; another recording takes its place "
+                f"({len(self._seen)} such files so far)"
+            )
+
+
+class _Closing:
+    def __init__(self, *things: Any) -> None:
+        self._things = things
+
+    def close(self) -> None:
+        for thing in self._things:
+            if hasattr(thing, "close"):
+                thing.close()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """A list that SIGINT or SIGTERM puts its number into; a second SIGINT acts as usual."""
+    caught: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        if caught and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    previous = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

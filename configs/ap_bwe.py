@@ -1,0 +1,188 @@
+"""AP-BWE, 16 -> 48 kHz (arXiv 2401.06387; yxlu-0102/AP-BWE).
+
+    codecbwe train --config=configs/ap_bwe.py --workdir=runs/ap_bwe --config.data.path=VCTK
+
+Variants (`configs/ap_bwe.py:VARIANT`):
+  (none)  the original's recipe: adversarial from step 0, segments of 8000 samples, its decay.
+          Its author asks for about 500 k steps; LSD 0.72 and ViSQOL 3.70 on VCTK's eight test
+          speakers are the published figures at 16 -> 48 kHz.
+  house   three phases: 20 k steps of reconstruction, a ramp to 100 k, full to 400 k, with mel
+          losses on the missing band, moving averages and a flat input filter.
+  tiny    what the demo trains in minutes on two CPU cores.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    if variant not in ("", "house", "tiny"):
+        raise ValueError(f"unknown variant {variant!r}; there are '', 'house', 'tiny'")
+    config = original()
+    if variant == "house":
+        house(config)
+    if variant == "tiny":
+        house(config)
+        tiny(config)
+    return config
+
+
+def original() -> ConfigDict:
+    config = ConfigDict()
+
+    config.system = ConfigDict()
+    config.system.name = "ap_bwe"
+    config.system.input_rate = 16000
+    config.system.output_rate = 48000
+    config.system.channels = 512
+    config.system.layers = 8
+    config.system.n_fft = 1024
+    config.system.hop_length = 80
+    config.system.win_length = 320
+    # filter of the input's upsampling; the published weights need this one
+    config.system.resampler = "torchaudio"
+    # "bfloat16" on TPU and GPU; spectra, norms and losses stay float32
+    config.system.compute_dtype = "float32"
+
+    config.objective = ConfigDict()
+    config.objective.name = "gan"
+    config.objective.adversarial = "hinge"
+    # sub-discriminators are added, not averaged
+    config.objective.reduction = "sum"
+    config.objective.losses = ConfigDict(
+        {
+            "amplitude": {"weight": 45.0},
+            "phase": {"weight": 100.0},
+            "complex": {"weight": 90.0},
+            "consistency": {"weight": 90.0},
+        }
+    )
+    # weight: of the critic's own loss; the others: of its part in the generator's
+    config.objective.critics = ConfigDict(
+        {
+            "mpd": {
+                "channels": (32, 128, 512, 1024, 1024),
+                "skip_first_map": True,
+                "weight": 1.0,
+                "adversarial": 1.0,
+                "feature_matching": 1.0,
+            },
+            "mrad": {"channels": 64, "weight": 0.1, "adversarial": 0.1, "feature_matching": 0.1},
+            "mrpd": {"channels": 64, "weight": 0.1, "adversarial": 0.1, "feature_matching": 0.1},
+        }
+    )
+    # step from which critics train, and over how many more their weight rises to full
+    config.objective.adversarial_from = 0
+    config.objective.ramp_steps = 0
+    # with init_from: the generator stands still for so many steps while fresh critics catch up
+    config.objective.critics_alone_steps = 0
+    # EnCodec's balancer: {"shares": {loss: share}, "total_norm": 1.0, "ema_decay": 0.999}
+    config.objective.balancer = ConfigDict()
+
+    # for every parameter group; an entry with a group's name ("generator", "mpd") replaces it
+    config.optimizers = ConfigDict({"default": optimizer()})
+
+    config.data = ConfigDict()
+    # a folder, a .txt list or a .jsonl manifest
+    config.data.path = ""
+    # the same for validation; if empty, speakers are held out of data.path
+    config.data.valid_path = ""
+    config.data.valid_share = 0.1
+    config.data.segment_samples = 8000
+    config.data.lowpass = ("torchaudio",)
+    config.data.gain_db = (0.0, 0.0)
+    config.data.balance_speakers = False
+    # "measure" every file, or trust the "manifest"
+    config.data.bandwidth = "measure"
+    config.data.min_bandwidth_hz = 12000.0
+    config.data.min_seconds = 0.0
+    config.data.max_seconds = 3600.0
+    config.data.max_wer = 1.0
+    config.data.max_cer = 1.0
+    config.data.speakers = ()
+    # processes that read; 0 uses threads of the main one
+    config.data.workers = 0
+
+    config.train = ConfigDict()
+    config.train.seed = 1234
+    config.train.steps = 500_000
+    config.train.batch_size = 16
+    config.train.micro_batches = 1
+    config.train.log_every = 100
+    # of the generator's moving average, which is then what is evaluated and exported; 0: none
+    config.train.ema_decay = 0.0
+    # a converted, exported or work folder whose generator to start from
+    config.train.init_from = ""
+    config.train.max_skipped_in_row = 20
+    # "pmap" or "shard_map"
+    config.train.mapping = "pmap"
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every = 5000
+    config.checkpoint.keep_last = 2
+    # a figure of an evaluator whose best checkpoint is kept too
+    config.checkpoint.best = "valid/lsd_high"
+    config.checkpoint.best_is = "min"
+
+    config.evaluators = ConfigDict(
+        {"valid": {"type": "extension", "every": 5000, "clips": 16, "seconds": 4.0, "media": 3}}
+    )
+    return config
+
+
+def optimizer() -> ConfigDict:
+    return ConfigDict(
+        {
+            "learning_rate": 2e-4,
+            "betas": (0.8, 0.99),
+            "weight_decay": 0.01,
+            "clip_norm": 10.0,
+            "warmup_steps": 0,
+            # 0.999 an epoch: 40 936 utterances in batches of 16
+            "decay": 0.999,
+            "decay_every": 2558,
+            # (regular expression over parameter paths, factor on the rate) pairs; 0.0 freezes
+            "rates": (),
+        }
+    )
+
+
+def house(config: ConfigDict) -> None:
+    config.system.resampler = "hann24"
+    config.objective.losses.multi_resolution_stft = ConfigDict({"weight": 5.0})
+    config.objective.losses.upper_band_mel = ConfigDict({"weight": 10.0})
+    config.objective.adversarial_from = 20_000
+    config.objective.ramp_steps = 80_000
+    config.optimizers.default.decay = 0.999996
+    config.optimizers.default.decay_every = 1
+    config.data.segment_samples = 24_000
+    config.data.lowpass = ("hann24", "soxr_hq", "soxr_vhq", "kaiser16", "random_sinc")
+    config.data.gain_db = (-12.0, 6.0)
+    config.data.balance_speakers = True
+    config.train.steps = 400_000
+    config.train.ema_decay = 0.999
+
+
+def tiny(config: ConfigDict) -> None:
+    config.system.channels = 96
+    config.system.layers = 4
+    config.system.hop_length = 160
+    config.objective.adversarial_from = 500
+    config.objective.ramp_steps = 100
+    config.objective.critics.mpd.channels = (4, 8, 16, 32, 32)
+    config.objective.critics.mrad.channels = 8
+    config.objective.critics.mrpd.channels = 8
+    config.optimizers.default.learning_rate = 2e-3
+    config.optimizers.default.warmup_steps = 50
+    config.optimizers.default.decay = 0.998
+    config.optimizers.mpd = optimizer()
+    config.optimizers.mrad = optimizer()
+    config.optimizers.mrpd = optimizer()
+    config.data.segment_samples = 9600
+    config.train.steps = 700
+    config.train.log_every = 20
+    config.train.ema_decay = 0.98
+    config.checkpoint.every = 200
+    config.evaluators.valid.every = 350
+    config.evaluators.valid.clips = 4
+    config.evaluators.valid.seconds = 2.0
+    config.evaluators.valid.media = 1
