@@ -41,8 +41,17 @@ def load_config(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
         values(["codecbwe", f"--config={location}", *overrides])
         return values.config.lock()
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        text = " ".join(str(error).split())
-        raise UserError(f"{argument}: {text}") from None
+        raise UserError(f"{argument}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """The part of a config error that a user can act on, in one line."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if "Traceback" in text:  # an exception inside the config file
+        text = text.strip().splitlines()[-1].partition(": ")[2]
+    if isinstance(error, (AttributeError, KeyError)):
+        text = f"no such field: {text}"
+    return " ".join(text.split())
 
 
 def _candidates(name: str) -> list[Path]:

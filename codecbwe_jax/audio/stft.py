@@ -127,8 +127,8 @@ def istft(
     frames = jnp.fft.irfft(spectrum, n_fft)[..., left : left + win_length] * window
     y = overlap_add(frames, hop_length)
     if padding == "center":
-        start, stop = n_fft // 2 - left, y.shape[-1] - (n_fft - n_fft // 2 - left)
-        stop += n_fft % 2
+        start = n_fft // 2 - left
+        stop = y.shape[-1] - win_length + (n_fft - n_fft // 2 - left)
     else:
         start = (win_length - hop_length) // 2
         stop = y.shape[-1] - start

@@ -53,6 +53,8 @@ PHONES = {
     "k": Phone(noise=(1600, 8500), noise_level=0.25, seconds=0.04),
     "pause": Phone(seconds=0.15),
 }
+# of all noise levels below, against a voicing of 1
+FRICATION = 0.55
 VOWELS = ("a", "e", "i", "o", "u")
 CONSONANTS = ("m", "l", "s", "sh", "f", "z", "t", "k")
 
@@ -137,7 +139,10 @@ def utterance(voice: Voice, seconds: float, seed: int) -> np.ndarray:
         noisy[first:last] = level * breath
         if phone.noise:
             low, high = (edge * voice.tract**0.5 for edge in phone.noise)
-            noisy[first:last] += level * phone.noise_level * _band(frequencies, low, high)
+            # frication falls by 9 dB an octave above its peak
+            falling = np.maximum(1.0, frequencies / (1.4 * low)) ** -1.5
+            band = falling * _band(frequencies, low, high)
+            noisy[first:last] += FRICATION * level * phone.noise_level * band
         begin += length
     kernel = np.hanning(7) / np.hanning(7).sum()  # about 35 ms from one phone to the next
     smooth = [np.apply_along_axis(np.convolve, 0, env, kernel, "same") for env in (voiced, noisy)]

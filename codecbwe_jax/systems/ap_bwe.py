@@ -183,7 +183,9 @@ class ApBwe:
         """Waveform `[B, n]` at input_rate -> `[B, ceil(n * output_rate / input_rate)]`."""
         return resample(waveform, self.input_rate, self.output_rate, self.resampler)
 
-    def _generate(self, params: Params, wide: jax.Array) -> dict[str, jax.Array]:
+    def generate(self, params: Params, wide: jax.Array) -> dict[str, jax.Array]:
+        """The network on an upsampled waveform `[B, samples]`: its outputs (see `ApBweNetwork`)
+        and the complex "spectrum" that they describe."""
         z = stft(wide, self.n_fft, self.hop_length, self.win_length)
         log_amplitude = jnp.log(jnp.abs(z) + AMPLITUDE_FLOOR)
         out = self.network.apply({"params": params}, log_amplitude, phase(z))
@@ -192,13 +194,13 @@ class ApBwe:
     def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
         """Waveform `[B, n]` at input_rate -> `[B, hop * (samples // hop)]` at output_rate."""
         del key  # nothing is drawn
-        return self.synthesise(self._generate(params, self.upsample(inputs))["spectrum"])
+        return self.synthesise(self.generate(params, self.upsample(inputs))["spectrum"])
 
     def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
         """Predicted "log_amplitude", "phase", "spectrum", the "reanalysed" spectrum of their
         waveform (the consistency loss compares the two), and the "waveform"."""
         wide = self.upsample(batch["input"])[:, : batch["target"].shape[1]]
-        out = self._generate(params, wide)
+        out = self.generate(params, wide)
         waveform = self.synthesise(out["spectrum"])
         again = stft(waveform, self.n_fft, self.hop_length, self.win_length)
         return {

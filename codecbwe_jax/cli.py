@@ -1,0 +1,226 @@
+"""The commands. Each parses, calls and prints."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from codecbwe_jax import __version__
+from codecbwe_jax.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, 2 for a mistake in one clear line, or 128 and
+    the signal's number after an interruption."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    overrides = [a for a in rest if a.startswith("--config.")]
+    if set(rest) != set(overrides) or (overrides and not hasattr(args, "config")):
+        parser.error(f"unknown arguments: {' '.join(a for a in rest if a not in overrides)}")
+    args.overrides = overrides
+    try:
+        return args.run(args) or 0
+    except UserError as error:
+        print(f"codecbwe: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("codecbwe: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="codecbwe", description="Extend the bandwidth of speech codecs."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="train, evaluate, export and report, in minutes")
+    demo.add_argument("--data", type=Path, help="folder of real recordings (default: synthetic)")
+    demo.add_argument("--output", type=Path, help="folder for everything (default: demo)")
+    demo.add_argument("--steps", type=int, help="training steps (default: the config's)")
+    demo.set_defaults(run=_demo)
+
+    train = commands.add_parser("train", help="train a system, or continue training")
+    train.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
+    train.add_argument("--workdir", type=Path, required=True)
+    train.set_defaults(run=_train)
+
+    extend = commands.add_parser("extend", help="extend audio files")
+    extend.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="files or folders")
+    extend.add_argument("--model", required=True, help="folder, or sinc, band_replication")
+    extend.add_argument("--output", type=Path, required=True, help="folder, or file for one input")
+    extend.add_argument("--bits", choices=("16", "24", "float"), default="16")
+    extend.add_argument("--chunk-seconds", type=float, default=4.0)
+    extend.add_argument("--strict", action="store_true", help="fail if any file was skipped")
+    extend.add_argument("--overwrite", action="store_true")
+    extend.set_defaults(run=_extend)
+
+    evaluate = commands.add_parser("evaluate", help="score models on recordings")
+    evaluate.add_argument("--model", action="append", required=True, help="may be repeated")
+    evaluate.add_argument("--data", type=Path, required=True)
+    evaluate.add_argument("--report", type=Path, required=True, help="folder to make")
+    evaluate.add_argument("--clips", type=int, default=20, help="at most so many (default 20)")
+    evaluate.add_argument("--visqol", action="store_true")
+    evaluate.add_argument("--overwrite", action="store_true")
+    evaluate.set_defaults(run=_evaluate)
+
+    export = commands.add_parser("export", help="write a model for PyTorch, verified")
+    export.add_argument("--model", required=True)
+    export.add_argument("--format", choices=("torch",), default="torch")
+    export.add_argument("--output", type=Path, required=True, help="folder to make")
+    export.add_argument("--overwrite", action="store_true")
+    export.set_defaults(run=_export)
+
+    convert = commands.add_parser("convert", help="read a PyTorch original's weights")
+    convert.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
+    convert.add_argument("--weights", type=Path, required=True)
+    convert.add_argument("--output", type=Path, required=True, help="folder to make")
+    convert.add_argument("--overwrite", action="store_true")
+    convert.set_defaults(run=_convert)
+
+    systems = commands.add_parser("systems", help="what there is")
+    systems.set_defaults(run=_systems)
+
+    doctor = commands.add_parser("doctor", help="the real bandwidth of every file")
+    doctor.add_argument("data", type=Path, metavar="DIR")
+    doctor.add_argument("--rate", type=int, default=48000, help="target rate in Hz")
+    doctor.add_argument("--min-bandwidth", type=float, default=12000.0, metavar="HZ")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists; give --overwrite to replace it")
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from codecbwe_jax.demo import run
+
+    run(args.data, args.output or Path("demo" if args.data is None else "demo_data"), args.steps)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from codecbwe_jax.config import load_config
+    from codecbwe_jax.inference.compilation import enable_cache
+    from codecbwe_jax.training.loop import Interrupted, train
+
+    enable_cache()
+    try:
+        train(load_config(args.config, args.overrides), args.workdir)
+    except Interrupted as interrupted:
+        return interrupted.code
+    return 0
+
+
+def _extend(args: argparse.Namespace) -> int:
+    from codecbwe_jax.inference.batch import extend_files
+
+    skipped = extend_files(
+        args.model,
+        args.inputs,
+        args.output,
+        subtype={"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}[args.bits],
+        chunk_seconds=args.chunk_seconds,
+        overwrite=args.overwrite,
+    )
+    return 2 if skipped and args.strict else 0
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from codecbwe_jax.data import recordings
+    from codecbwe_jax.evaluation.evaluate import evaluate
+    from codecbwe_jax.evaluation.report import text_table, write_report
+    from codecbwe_jax.inference.compilation import enable_cache
+    from codecbwe_jax.inference.model import load_model
+
+    _refuse_existing(args.report, args.overwrite)
+    enable_cache()
+    models = [load_model(where) for where in args.model]
+    found = recordings.find(args.data)
+    for path, reason in found.left_out:
+        print(f"left out {path}: {reason}")
+    if not found.recordings:
+        raise UserError(f"{args.data}: no recording that can be read")
+    step = -(-len(found.recordings) // args.clips)
+    result = evaluate(models, found.recordings[::step], args.report, visqol=args.visqol)
+    write_report(result, args.report / "report.html", "Evaluation", [f"Recordings: {args.data}"])
+    print(text_table(result))
+    for figure in result.figures:
+        print(f"  {figure.key}: {figure.formula}")
+    print(f"report: {args.report / 'report.html'}")
+
+
+def _export(args: argparse.Namespace) -> None:
+    from codecbwe_jax.inference.model import load_model
+    from codecbwe_jax.interop.export import export_torch
+
+    _refuse_existing(args.output, args.overwrite)
+    agreement = export_torch(load_model(args.model), args.output)
+    print(
+        f"verified against JAX: network {agreement.network:.1e}, resampler "
+        f"{agreement.resampler:.1e}, waveform {agreement.waveform:.1e} of the peak"
+    )
+    print(f"exported to {args.output}")
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from codecbwe_jax.config import load_config
+    from codecbwe_jax.interop.checkpoints import convert
+
+    _refuse_existing(args.output, args.overwrite)
+    config = load_config(args.config, args.overrides)
+    convert(config.system.to_dict(), args.weights, args.output)
+    print(f"converted to {args.output}")
+
+
+def _systems(args: argparse.Namespace) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from codecbwe_jax.systems import REGISTRY, build
+    from codecbwe_jax.systems.facts import facts
+
+    headings = ("system", "takes", "rates (Hz)", "parameters", "context", "delay", "GMAC/s")
+    table = Table(*headings, box=box.SIMPLE)
+    for name in REGISTRY:
+        system = build({"name": name})
+        f = facts(system)
+        table.add_row(
+            name,
+            system.takes,
+            f"{system.input_rate} -> {system.output_rate}",
+            f"{f.parameters:,}",
+            f"+-{f.receptive_field_ms:.0f} ms",
+            f"{f.delay_ms:.0f} ms",
+            f"{f.macs_per_second / 1e9:.2f}",
+        )
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+
+
+def _doctor(args: argparse.Namespace) -> None:
+    from codecbwe_jax.data import recordings
+
+    selection = recordings.measured(recordings.find(args.data))
+    chosen = recordings.wide_enough(selection, args.rate, args.min_bandwidth)
+    widths = {(r.path, r.start): r.bandwidth_hz for r in selection.recordings}
+    reasons = dict(chosen.left_out)
+    for (path, _), hz in widths.items():
+        print(f"{hz:6d} Hz  {'no ' if path in reasons else 'yes'}  {path}", end="")
+        print(f"  ({reasons[path]})" if path in reasons else "")
+    for path, reason in reasons.items():
+        if path not in {p for p, _ in widths}:
+            print(f"     -     no   {path}  ({reason})")
+    print(chosen.summary())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""An evaluation as one HTML page: a table, spectrograms, players."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import numpy as np
+import soxr
+
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.evaluation.evaluate import Evaluation
+from codecbwe_jax.evaluation.figures import data_uri, side_by_side
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: 1rem 0 }
+th, td { padding: .35rem .8rem; text-align: right; border-bottom: 1px solid #ddd }
+th { vertical-align: bottom; font-weight: 600 } th:first-child, td:first-child { text-align: left }
+td.best { font-weight: 700 } img { max-width: 100% } dt { font-weight: 600 } dd { margin: 0 0 .3rem 1rem }
+.players { display: flex; flex-wrap: wrap; gap: 1rem } .players audio { display: block; width: 16rem }
+"""  # noqa: E501
+# Which way a figure is better; those not named here are best near a value.
+LOWER, NEAR = {"lsd", "lsd_low", "lsd_high"}, {"sharpness": 1.0, "rumble": 0.0, "step": 0.0}
+
+
+def write_report(
+    evaluation: Evaluation, path: Path, title: str, notes: list[str], shown: int = 2
+) -> None:
+    """Write the page.
+
+    Args:
+      evaluation: what to show; players point into its `clips/`.
+      path: of the page, in the evaluation's folder.
+      title: heading.
+      notes: sentences under the heading.
+      shown: of how many clips spectrograms are drawn.
+
+    Raises:
+      UserError: if it cannot be written.
+    """
+    e = evaluation
+    parts = [f"<h1>{html.escape(title)}</h1>"]
+    parts += [f"<p>{html.escape(note)}</p>" for note in notes]
+    parts.append(_table(e))
+    parts += [_clip(e, i, draw=i < shown) for i in range(len(e.clips))]
+    definitions = [f"<dt>{f.title}</dt><dd>{html.escape(f.formula)}</dd>" for f in e.figures]
+    factor = "seconds of computing per second of output on this machine, compilation left out"
+    definitions.append(f"<dt>Real-time factor</dt><dd>{factor}</dd>")
+    parts.append(f"<h2>What the columns are</h2><dl>{''.join(definitions)}</dl>")
+    page = (
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(title)}</title>"
+        f"<style>{STYLE}</style>{''.join(parts)}</html>\n"
+    )
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _distance(key: str, value: float) -> float:
+    if key in NEAR:
+        return abs(value - NEAR[key])
+    return value if key in LOWER else -value
+
+
+def _table(e: Evaluation) -> str:
+    head = "".join(f"<th>{f.title}</th>" for f in e.figures)
+    rows = []
+    for row in e.rows:
+        cells = []
+        for f in e.figures:
+            values = [_distance(f.key, r.means[f.key]) for r in e.rows]
+            best = len(e.rows) > 1 and _distance(f.key, row.means[f.key]) == np.nanmin(values)
+            mark = ' class="best"' if best else ""
+            cells.append(f"<td{mark}>{_number(row.means[f.key])}</td>")
+        cells.append(f"<td>{row.real_time_factor:.4f}</td>")
+        rows.append(f"<tr><td>{html.escape(row.name)}</td>{''.join(cells)}</tr>")
+    edge = f"{e.edge_hz / 1000:g} kHz"
+    caption = f"Means over {len(e.clips)} clips; the edge is {edge}."
+    return (
+        f"<table><tr><th></th>{head}<th>Real-time factor</th></tr>{''.join(rows)}</table>"
+        f"<p>{caption}</p>"
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if np.isfinite(value) else "undefined"
+
+
+def _clip(e: Evaluation, i: int, draw: bool) -> str:
+    names = ["input", *(row.name for row in e.rows), "target"]
+    players = "".join(
+        f"<div>{html.escape(name)}<audio controls preload='none' src='clips/{e.path(i, name).name}'>"
+        "</audio></div>"
+        for name in names
+    )
+    picture = ""
+    if draw:
+        waves = {name: e.waveform(i, name) for name in names}
+        waves["input"] = soxr.resample(waves["input"], int(2 * e.edge_hz), e.rate)
+        picture = f"<img alt='spectrograms' src='{data_uri(side_by_side(waves, e.rate))}'>"
+    return f"<h2>{html.escape(e.clips[i])}</h2>{picture}<div class='players'>{players}</div>"
+
+
+def text_table(e: Evaluation) -> str:
+    """The table for a terminal."""
+    keys = [f.key for f in e.figures]
+    width = max(len(row.name) for row in e.rows) + 2
+    lines = [" " * width + "".join(f"{key:>11}" for key in [*keys, "rtf"])]
+    for row in e.rows:
+        cells = "".join(f"{_number(row.means[key]):>11}" for key in keys)
+        lines.append(f"{row.name:<{width}}{cells}{row.real_time_factor:>11.4f}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Plain PyTorch files that exports carry; each stands alone."""

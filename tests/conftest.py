@@ -1,0 +1,92 @@
+"""Shared set-up: CPU with eight virtual devices, a compilation cache, tiny models, real speech."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+import jax  # noqa: E402 - after the environment is set
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from codecbwe_jax.data import synthetic  # noqa: E402
+
+jax.config.update("jax_num_cpu_devices", 8)
+
+# A network that trains a step in milliseconds, and critics to match.
+MICRO = [
+    "--config.system.channels=8",
+    "--config.system.layers=2",
+    "--config.system.n_fft=128",
+    "--config.system.hop_length=40",
+    "--config.system.win_length=128",
+    "--config.data.segment_samples=4800",
+    "--config.train.batch_size=4",
+    "--config.train.log_every=1",
+    "--config.objective.critics.mpd.channels=(2,2,2,2,2)",
+    "--config.objective.critics.mrad.channels=2",
+    "--config.objective.critics.mrpd.channels=2",
+    "--config.evaluators.valid.clips=1",
+    "--config.evaluators.valid.seconds=0.5",
+]
+
+
+@pytest.fixture(scope="session")
+def speech48k() -> Path:
+    """Real full-band speech, where it lies beside the project."""
+    folder = ROOT.parent / "shared" / "speech48k"
+    if not folder.is_dir():
+        pytest.skip("real recordings (../shared/speech48k) are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic recordings: 3 voices x 3 clips of 1.2 s at 48 kHz."""
+    folder = tmp_path_factory.mktemp("corpus")
+    synthetic.write_corpus(folder, speakers=3, clips=3, seconds=1.2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def voice() -> np.ndarray:
+    """Three seconds of a synthetic voice at 48 kHz, float32 `[144000]`."""
+    return synthetic.utterance(synthetic.make_voice(0), 3.0, 0)
+
+
+def run_cli(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """`codecbwe ARGUMENTS` in a process of its own, as a person would type it."""
+    command = [sys.executable, "-m", "codecbwe_jax", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="session")
+def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
+    return run_cli
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    """A work folder of a micro AP-BWE after 6 steps, 3 of them with critics."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    result = run_cli(
+        "train",
+        "--config=configs/ap_bwe.py:tiny",
+        f"--workdir={folder}",
+        f"--config.data.path={corpus}",
+        "--config.train.steps=6",
+        "--config.objective.adversarial_from=3",
+        "--config.checkpoint.every=3",
+        "--config.evaluators.valid.every=3",
+        *MICRO,
+    )
+    assert result.returncode == 0, result.stderr
+    return folder
