@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from codecbwe_jax.errors import UserError
 
@@ -19,9 +21,10 @@ def load_config(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """Load a config file.
 
     Args:
-      argument: "FILE.py" or "FILE.py:variant". A relative path that does not exist here is looked
-        up in the project, so that `configs/ap_bwe.py:tiny` works from any directory.
-      overrides: "--config.a.b=value" arguments.
+      argument: "FILE.py" or "FILE.py:variant"; the file's `get_config(variant)` makes the config.
+        A relative path that does not exist here is looked up in the project, so that
+        `configs/ap_bwe.py:tiny` works from any directory.
+      overrides: "--config.a.b=value" arguments; values are Python literals, else text.
 
     Returns:
       A locked ConfigDict.
@@ -34,28 +37,48 @@ def load_config(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
     path = next((p for p in _candidates(name) if p.is_file()), None)
     if path is None:
         raise UserError(f"{name}: no such config file")
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
-    location = f"{path}:{variant}" if variant else str(path)
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
     try:
-        values(["codecbwe", f"--config={location}", *overrides])
-        return values.config.lock()
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{argument}: {_reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    """The part of a config error that a user can act on, in one line."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    if "Traceback" in text:  # an exception inside the config file
-        text = text.strip().splitlines()[-1].partition(": ")[2]
-    if isinstance(error, (AttributeError, KeyError)):
-        text = f"no such field: {text}"
-    return " ".join(text.split())
+        spec.loader.exec_module(module)
+        config = module.get_config(variant).lock()
+    except Exception as error:  # whatever a config file raises, its user needs one line
+        raise UserError(f"{argument}: {type(error).__name__}: {error}") from None
+    for override in overrides:
+        field, equals, text = override.removeprefix("--config.").partition("=")
+        if not equals:
+            raise UserError(f"{override}: expected --config.FIELD=VALUE")
+        _override(config, field, text)
+    return config
 
 
 def _candidates(name: str) -> list[Path]:
     return [Path(name), _PACKAGE.parent / name, _PACKAGE / name]
+
+
+def _override(config: ConfigDict, field: str, text: str) -> None:
+    *parents, leaf = field.split(".")
+    node = config
+    for i, part in enumerate([*parents, leaf]):
+        if not isinstance(node, ConfigDict) or part not in node:
+            known = ", ".join(sorted(node)) if isinstance(node, ConfigDict) else "nothing"
+            where = ".".join(["config", *parents[:i]])
+            raise UserError(f"config.{field}: no such field; {where} has {known}")
+        node = node[part] if i < len(parents) else node
+    try:
+        node[leaf] = _value(text, node[leaf])
+    except (TypeError, ValueError):
+        wanted = type(node[leaf]).__name__
+        raise UserError(f"config.{field}={text}: expected a value of type {wanted}") from None
+
+
+def _value(text: str, old: Any) -> Any:
+    if isinstance(old, str):
+        return text
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        raise ValueError(text) from None
 
 
 def save_config(config: ConfigDict, folder: Path) -> None:

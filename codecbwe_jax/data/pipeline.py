@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grain
@@ -96,11 +96,8 @@ class MakePair(grain.transforms.RandomMap):
 
     def random_map(self, element: tuple[int, int], rng: np.random.Generator) -> Batch:
         s = self.settings
-        index, chosen = element
-        if s.balance_speakers:
-            clips = list(self.by_speaker.values())[int(rng.integers(len(self.by_speaker)))]
-            chosen = clips[int(rng.integers(len(clips)))]
-        target, broken = self._read(chosen, rng)
+        index, position = element
+        target, broken = self._read(self.choose(position, rng), rng)
         gain = 10 ** (rng.uniform(*s.gain_db) / 20)
         target *= np.float32(min(gain, 1.0 / max(np.abs(target).max(), 1e-9)))
         lowpass = LOWPASSES[s.lowpass[int(rng.integers(len(s.lowpass)))]]
@@ -110,6 +107,13 @@ class MakePair(grain.transforms.RandomMap):
             "index": np.int32(index % 2**31),
             "broken": np.int32(broken),
         }
+
+    def choose(self, position: int, rng: np.random.Generator) -> int:
+        """Which recording a sample takes: the epoch's, or one of a speaker drawn first."""
+        if not self.settings.balance_speakers:
+            return position
+        clips = list(self.by_speaker.values())[int(rng.integers(len(self.by_speaker)))]
+        return clips[int(rng.integers(len(clips)))]
 
     def _read(self, chosen: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         s, broken = self.settings, -1
@@ -182,8 +186,3 @@ def fingerprint(recordings: Sequence[Recording], settings: Any, batch_size: int)
     facts = {"recordings": rows, "settings": dataclasses.asdict(settings), "batch": batch_size}
     text = json.dumps(facts, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def describe(batch: Mapping[str, np.ndarray]) -> str:
-    """Shapes of a batch in one line, for logs."""
-    return ", ".join(f"{name} {list(value.shape)}" for name, value in batch.items())

@@ -81,9 +81,9 @@ class Gan:
         the balancer if there is one."""
         keys = jax.random.split(key, 1 + len(self.critics))
         params: dict[str, Any] = {"generator": self.system.init(keys[0])}
-        wave = jnp.zeros((1, 8192))
+        wave = jax.ShapeDtypeStruct((1, 8192), jnp.float32)
         for critic_key, (name, critic) in zip(keys[1:], self.critics.items(), strict=True):
-            params[name] = critic.init(critic_key, wave)["params"]
+            params[name] = critic.lazy_init(critic_key, wave)["params"]
         if self.settings.balancer:
             params["balancer"] = initial_state(self.settings.balancer.shares)
         return params
@@ -110,8 +110,9 @@ class Gan:
         """A critic's loss on the true waveform and on the generator's, which stands still."""
         fake = self.system.predict(params["generator"], batch)["waveform"]
         real = self.system.target(batch)["waveform"]
-        judge = functools.partial(self.critics[name].apply, {"params": params[name]})
-        scores = [[score for score, _ in judge(jax.lax.stop_gradient(w))] for w in (real, fake)]
+        both = jax.lax.stop_gradient(jnp.concatenate([real, fake]))
+        judged = self.critics[name].apply({"params": params[name]}, both)
+        scores = zip(*(jnp.split(score, 2) for score, _ in judged), strict=True)
         loss = self.discriminator_loss(*scores, self.settings.reduction)
         weighted = self.settings.critics[name].weight * loss
         return weighted, Report({"adversarial": loss}, {})

@@ -156,8 +156,8 @@ class ApBwe:
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: nested dict of float32 arrays."""
-        features = jnp.zeros((1, 8, self.n_fft // 2 + 1))
-        return self.network.init(key, features, features)["params"]
+        features = jax.ShapeDtypeStruct((1, 8, self.n_fft // 2 + 1), jnp.float32)
+        return self.network.lazy_init(key, features, features)["params"]
 
     def analyse(self, waveform: jax.Array) -> Features:
         """Spectral features of a waveform `[B, samples]` at output_rate.

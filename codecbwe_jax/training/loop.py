@@ -198,7 +198,7 @@ def _pair_settings(config: ConfigDict, system: systems.System) -> pipeline.PairS
 def _fresh_state(
     config: ConfigDict, objective: Objective, key: jax.Array
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    params = jax.device_get(jax.jit(objective.init)(jax.random.fold_in(key, 0)))
+    params = jax.device_get(objective.init(jax.random.fold_in(key, 0)))
     groups = {turn.group for turn in objective.turns}
     transforms = {
         group: optimizers.build(_optimizer_settings(config, group), params[group])

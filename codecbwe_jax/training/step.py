@@ -72,7 +72,7 @@ def make_step(
             context = Context(state["step"], keys, mean)
             loss, gradients, report = _gradients(turn, params, batch, context, micro_batches)
             loss, gradients, values = mean((loss, gradients, report.metrics))
-            norm = optax.global_norm(gradients)
+            norm = optax.tree.norm(gradients)
             finite = jnp.isfinite(norm) & jnp.isfinite(loss)
             group = turn.group
             updates, new_optimizer = optimizers[group].update(

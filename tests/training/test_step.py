@@ -1,0 +1,209 @@
+"""The step on one and on eight devices, both mappings, micro-batches, guards and groups."""
+
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from codecbwe_jax import objectives, systems
+from codecbwe_jax.config import load_config
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.objectives.turn import Report, Turn
+from codecbwe_jax.training import optimizers
+from codecbwe_jax.training.devices import Pmap, ShardMap
+from codecbwe_jax.training.step import init_state, make_step
+from tests.conftest import MICRO
+
+BALANCER = {
+    "shares": {"multi_resolution_stft": 1.0, "upper_band_mel": 2.0, "mpd/adversarial": 1.0},
+    "total_norm": 1.0,
+    "ema_decay": 0.9,
+}
+
+
+# Sums in another order differ by 1e-6, but losses of absolute differences have kinks: an element
+# within rounding of one takes the other slope. A mistake in averaging shows as 1 or more.
+KINKS = 2e-3
+
+
+def config(balanced: bool = False) -> ConfigDict:
+    """A micro GAN with one critic. Equal rates: upsampling leaves empty bins, whose phase is
+    rounding noise that another batch size changes, and gradients with it."""
+    c = load_config("configs/ap_bwe.py:tiny", MICRO)
+    with c.unlocked():
+        c.system.input_rate = 48000
+        c.objective.losses.upper_band_mel.band_edge_hz = 8000.0
+        del c.objective.critics.mrad, c.objective.critics.mrpd
+        c.objective.adversarial_from = 0
+        c.objective.ramp_steps = 0
+        if balanced:
+            c.objective.balancer = ConfigDict(BALANCER)
+    return c
+
+
+def batch(size: int = 8, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    target = 0.1 * rng.standard_normal((size, 2400)).astype(np.float32)
+    return {
+        "target": target,
+        "input": target + 0.01 * rng.standard_normal((size, 2400)).astype(np.float32),
+        "index": np.arange(size, dtype=np.int32),
+    }
+
+
+class Sgd:
+    """Everything that a run of plain gradient descent needs; its update is the gradient."""
+
+    def __init__(self, c: ConfigDict, turns=None) -> None:
+        import optax
+
+        self.objective = objectives.build(systems.build(c.system), c.objective)
+        self.turns = turns or [t for t in self.objective.turns if t.active(10)]
+        self.params = jax.device_get(self.objective.init(jax.random.key(0)))
+        groups = {t.group for t in self.turns}
+        self.optimizers = {g: optax.identity() for g in groups}
+        self.rates = {g: lambda step: jnp.float32(1.0) for g in groups}
+
+    def gradients(self, mapping, micro_batches: int = 1, steps: int = 1):
+        step = mapping.map_step(
+            make_step(self.turns, self.optimizers, self.rates, 0.9, micro_batches)
+        )
+        state = mapping.place(jax.device_get(init_state(self.params, self.optimizers, [])))
+        for _ in range(steps):
+            state, metrics = step(state, mapping.divide(batch()), jax.random.key(1))
+        after = mapping.fetch(state)["params"]
+        return jax.tree.map(np.subtract, self.params, after), mapping.fetch(metrics), after
+
+
+def worst(a, b) -> float:
+    """Largest difference of two trees, leaf by leaf as a share of the leaf's peak."""
+    shares = jax.tree.map(
+        lambda x, y: np.max(np.abs(x - y)) / (np.max(np.abs(x)) + 1e-12), a, b
+    )
+    return max(jax.tree.leaves(shares))
+
+
+@pytest.mark.parametrize(("kind", "balanced"), [(Pmap, False), (Pmap, True), (ShardMap, True)])
+def test_eight_devices_take_the_gradient_of_one(kind, balanced: bool) -> None:
+    run = Sgd(config(balanced))
+    one, _, state_one = run.gradients(Pmap(jax.devices()[:1]))
+    eight, _, state_eight = run.gradients(kind(jax.devices()))
+    assert worst(one["generator"], eight["generator"]) < KINKS
+    assert worst(one["mpd"], eight["mpd"]) < KINKS
+    if balanced:
+        assert worst(state_one["balancer"], state_eight["balancer"]) < KINKS
+
+
+def test_micro_batches_add_up_to_the_batch() -> None:
+    run = Sgd(config())
+    whole, values, _ = run.gradients(Pmap(jax.devices()[:1]))
+    parts, again, _ = run.gradients(Pmap(jax.devices()[:1]), micro_batches=4)
+    assert worst(whole["generator"], parts["generator"]) < KINKS
+    assert values["generator/loss"] == pytest.approx(float(again["generator/loss"]), rel=1e-4)
+
+
+def test_random_numbers_belong_to_the_sample() -> None:
+    def loss(params, batch, context):
+        draws = jax.vmap(lambda k: jax.random.normal(k, (3,)))(context.keys)
+        return jnp.mean(jnp.sum(draws * params["generator"]["w"], 1)), Report({}, {})
+
+    run = Sgd(config(), [Turn("generator", loss)])
+    run.params = {"generator": {"w": np.ones(3, np.float32)}}
+    one = run.gradients(Pmap(jax.devices()[:1]))[0]["generator"]["w"]
+    eight = run.gradients(Pmap(jax.devices()))[0]["generator"]["w"]
+    np.testing.assert_allclose(one, eight, atol=1e-6)
+    later = run.gradients(Pmap(jax.devices()[:1]), steps=2)[0]["generator"]["w"]
+    assert not np.allclose(later, 2 * one)
+
+
+def test_an_update_that_is_not_finite_is_skipped_everywhere() -> None:
+    def loss(params, batch, context):
+        bad = jnp.any(batch["index"] == 5) & (context.step == 1)
+        return jnp.where(bad, jnp.nan, 1.0) * jnp.sum(params["generator"]["w"]), Report({}, {})
+
+    run = Sgd(config(), [Turn("generator", loss)])
+    run.params = {"generator": {"w": np.zeros(2, np.float32)}}
+    moved, metrics, _ = run.gradients(Pmap(jax.devices()), steps=3)
+    np.testing.assert_allclose(moved["generator"]["w"], 2.0)  # three steps, one skipped
+    assert (metrics["skipped"], metrics["skipped_in_row"]) == (1, 0)
+
+
+def adamw(c: ConfigDict, rates=(), **settings) -> ConfigDict:
+    c.optimizers.default.unlock()
+    c.optimizers.default.update({"rates": rates, "warmup_steps": 0, **settings})
+    return c.optimizers.default
+
+
+def test_frozen_parameters_do_not_move_and_others_have_their_rate() -> None:
+    settings = adamw(
+        config(), (("^convnext_mag", 0.0), ("^linear_post", 10.0)), weight_decay=0.0, clip_norm=0.0
+    )
+    run = Sgd(config())
+    params, group = run.params, "generator"
+    tx = optimizers.build(settings, params[group])
+    step = make_step(
+        [t for t in run.turns if t.group == group],
+        {group: tx},
+        {group: optimizers.learning_rate(settings)},
+        0.9,
+    )
+    state = init_state(params, {group: tx}, [group])
+    new, _ = jax.jit(functools.partial(step, mean=lambda x: x))(state, batch(), jax.random.key(0))
+    before, after = params[group], jax.device_get(new["params"][group])
+    moves = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), before, after)
+    assert set(jax.tree.leaves([moves[k] for k in moves if k.startswith("convnext_mag")])) == {0.0}
+    # Adam's first step has the size of the learning rate
+    rate = settings.learning_rate
+    assert moves["conv_pre_mag"]["kernel"] == pytest.approx(rate, rel=0.01)
+    assert moves["linear_post_mag"]["kernel"] == pytest.approx(10 * rate, rel=0.01)
+    average = jax.device_get(new["ema"][group])["conv_pre_mag"]["kernel"]
+    expected = 0.9 * before["conv_pre_mag"]["kernel"] + 0.1 * after["conv_pre_mag"]["kernel"]
+    np.testing.assert_allclose(average, expected, atol=1e-7)
+
+
+def test_adamw_is_torchs() -> None:
+    import torch
+
+    settings = adamw(config(), weight_decay=0.01, clip_norm=0.5, betas=(0.8, 0.99))
+    rng = np.random.default_rng(0)
+    start = rng.standard_normal(5).astype(np.float32)
+    gradients = rng.standard_normal((6, 5)).astype(np.float32)
+    weight = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    torch_adamw = torch.optim.AdamW([weight], settings.learning_rate, (0.8, 0.99))
+    tx = optimizers.build(settings, {"w": start})
+    ours, state = {"w": jnp.asarray(start)}, tx.init({"w": start})
+    for g in gradients:
+        weight.grad = torch.from_numpy(g.copy())
+        torch.nn.utils.clip_grad_norm_([weight], 0.5)
+        torch_adamw.step()
+        updates, state = tx.update({"w": jnp.asarray(g)}, state, ours)
+        ours = {"w": ours["w"] - settings.learning_rate * updates["w"]}
+    np.testing.assert_allclose(ours["w"], weight.detach().numpy(), atol=1e-6)  # float32 rounding
+
+
+def test_learning_rate_warms_up_and_decays() -> None:
+    settings = adamw(config(), learning_rate=1.0, decay=0.5, decay_every=10)
+    settings.warmup_steps = 4
+    rate = optimizers.learning_rate(settings)
+    assert [float(rate(s)) for s in (0, 1, 3, 9, 10, 25)] == [0.25, 0.5, 1.0, 1.0, 0.5, 0.25]
+
+
+def test_a_pattern_that_matches_nothing_is_refused() -> None:
+    with pytest.raises(UserError, match="no parameter path matches"):
+        optimizers.build(adamw(config(), (("^backbone", 0.0),)), {"head": np.zeros(2)})
+
+
+def test_critics_cost_nothing_before_their_phase(tmp_path: Path) -> None:
+    c = config()
+    c.objective.adversarial_from, c.objective.critics_alone_steps = 5, 3
+    turns = objectives.build(systems.build(c.system), c.objective).turns
+    active = {
+        step: [t.group for t in turns if t.active(step)] for step in (0, 4, 5, 7, 8, 100)
+    }
+    assert active[0] == active[4] == ["generator"]
+    assert active[5] == active[7] == ["mpd"]
+    assert active[8] == active[100] == ["mpd", "generator"]
