@@ -41,7 +41,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["codecbwe_jax", "codecbwe_jax.*"]) + ["codecbwe_jax.configs"],
+    packages=[*find_packages(include=["codecbwe_jax", "codecbwe_jax.*"]), "codecbwe_jax.configs"],
     package_dir={"codecbwe_jax.configs": "configs"},
     install_requires=REQUIRED,
     extras_require=EXTRAS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def run(data: Path | None, output: Path, steps: int | None = None) -> Evaluation
         raise UserError(f"interrupted; run the demo again to go on ({workdir})") from None
 
     _say(3, "evaluating on clips of speakers it has not heard")
-    model = load_model(workdir)
+    model = dataclasses.replace(load_model(workdir), name=config.system.name)
     _, held_out = find_recordings(config, model.system.output_rate, workdir)
     models = [load_model("sinc"), load_model("band_replication"), model]
     chosen = held_out[:: -(-len(held_out) // CLIPS)]

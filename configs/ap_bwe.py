@@ -163,10 +163,15 @@ def house(config: ConfigDict) -> None:
 
 
 def tiny(config: ConfigDict) -> None:
-    config.system.channels = 96
+    config.system.channels = 128
     config.system.layers = 4
-    config.system.hop_length = 160
-    config.objective.adversarial_from = 500
+    # 320 samples of signal need no more bins: the phases of 54 low bins pass through 128 channels,
+    # those of 171 (n_fft 1024) do not
+    config.system.n_fft = 320
+    # magnitudes first: in minutes, the phase of noise-like bins cannot be learnt
+    config.objective.losses.phase.weight = 20.0
+    config.objective.losses.multi_resolution_stft.weight = 100.0
+    config.objective.adversarial_from = 1200
     config.objective.ramp_steps = 100
     config.objective.critics.mpd.channels = (4, 8, 16, 32, 32)
     config.objective.critics.mrad.channels = 8
@@ -178,11 +183,11 @@ def tiny(config: ConfigDict) -> None:
     config.optimizers.mrad = optimizer()
     config.optimizers.mrpd = optimizer()
     config.data.segment_samples = 9600
-    config.train.steps = 700
-    config.train.log_every = 20
+    config.train.steps = 1250
+    config.train.log_every = 25
     config.train.ema_decay = 0.98
-    config.checkpoint.every = 200
-    config.evaluators.valid.every = 350
+    config.checkpoint.every = 250
+    config.evaluators.valid.every = 625
     config.evaluators.valid.clips = 4
     config.evaluators.valid.seconds = 2.0
     config.evaluators.valid.media = 1

@@ -72,7 +72,7 @@ def stft(
       win_length: window length in samples, `n_fft` if None.
       window: a name in `audio.window.WINDOWS`.
       padding: "center" reflects n_fft // 2 samples at both ends (torch.stft center=True);
-        "same" reflects (win_length - hop_length) // 2 (Vocos, HiFi-GAN); "none" adds nothing.
+        "same" reflects (n_fft - hop_length) // 2 (Vocos, HiFi-GAN); "none" adds nothing.
 
     Returns:
       complex64 `[..., frames, n_fft // 2 + 1]`. The imaginary part of DC and, for an even
@@ -82,7 +82,7 @@ def stft(
       ValueError: if the waveform is too short for the padding or for one frame.
     """
     win_length = win_length or n_fft
-    side = {"center": n_fft // 2, "same": (win_length - hop_length) // 2, "none": 0}[padding]
+    side = {"center": n_fft // 2, "same": (n_fft - hop_length) // 2, "none": 0}[padding]
     if side and x.shape[-1] <= side:
         raise ValueError(f"{x.shape[-1]} samples are too few to reflect {side} (n_fft {n_fft})")
     x = _pad(x.astype(jnp.float32), side, side) if side else x.astype(jnp.float32)

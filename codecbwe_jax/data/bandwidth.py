@@ -45,7 +45,9 @@ def measure(x: np.ndarray, rate: int) -> Bandwidth:
     n_fft = 2 * round(WINDOW_S * rate / 2)
     if len(x) < n_fft or not np.any(x):
         return Bandwidth(0, 0)
-    x = scipy.signal.sosfilt(scipy.signal.butter(4, RUMBLE_HZ, "highpass", fs=rate, output="sos"), x)
+    x = scipy.signal.sosfilt(
+        scipy.signal.butter(4, RUMBLE_HZ, "highpass", fs=rate, output="sos"), x
+    )
     padded = np.pad(x, n_fft // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[:: int(HOP_S * rate)]
     window = scipy.signal.get_window("blackmanharris", n_fft).astype(np.float32)
@@ -58,7 +60,10 @@ def measure(x: np.ndarray, rate: int) -> Bandwidth:
 def _moving(power: np.ndarray, top: int, group: int = 12) -> int:
     """Highest bin, at most `top`, at or below which a group of bins moves with the speech."""
     total = power.sum(axis=1)
-    active, pauses = (np.argsort(total)[s] for s in (slice(-len(total) // 5, None), slice(0, len(total) // 10 + 1)))
+    active, pauses = (
+        np.argsort(total)[s]
+        for s in (slice(-len(total) // 5, None), slice(0, len(total) // 10 + 1))
+    )
     for high in range(top, group, -1):
         band = power[:, high - group : high + 1].sum(axis=1) + 1e-10
         if 10 * np.log10(band[active].mean() / band[pauses].mean()) >= MOVING_DB:

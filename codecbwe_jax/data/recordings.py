@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from codecbwe_jax.audio import files
+from codecbwe_jax.config import write_json
 from codecbwe_jax.data.bandwidth import measure
 from codecbwe_jax.errors import UserError
 
@@ -207,6 +208,9 @@ def measured(selection: Selection, cache: Path | None = None) -> Selection:
     Args:
       selection: what to measure.
       cache: JSON file that remembers results by path, size and time of change.
+
+    Raises:
+      UserError: if the cache cannot be written.
     """
     known: dict[str, int] = json.loads(cache.read_text()) if cache and cache.is_file() else {}
     kept, out = [], list(selection.left_out)
@@ -222,8 +226,7 @@ def measured(selection: Selection, cache: Path | None = None) -> Selection:
             known[key] = measure(x.mean(axis=1), rate).moving_hz
         kept.append(dataclasses.replace(r, bandwidth_hz=known[key]))
     if cache:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        cache.write_text(json.dumps(known))
+        write_json(cache, known)
     return Selection(kept, out)
 
 

@@ -154,9 +154,7 @@ def utterance(voice: Voice, seconds: float, seed: int) -> np.ndarray:
 
 def _glottal_pulses(voice: Voice, samples: int, rng: np.random.Generator) -> np.ndarray:
     """Impulses at a wandering f0, each split over two samples to lie between them."""
-    drift = np.interp(
-        np.arange(samples), np.linspace(0, samples, 12), rng.normal(0, 0.06, 12)
-    )
+    drift = np.interp(np.arange(samples), np.linspace(0, samples, 12), rng.normal(0, 0.06, 12))
     contour = voice.f0 * np.exp(drift - 0.1 * np.arange(samples) / samples)
     turns = np.cumsum(contour) / RATE
     at = np.nonzero(np.diff(np.floor(turns)))[0]

@@ -59,9 +59,7 @@ FIGURES = (
         "rumble",
         "Level below 40 Hz (dB)",
         "level from 0 to 40 Hz above the target's",
-        lambda s, t, r, c: (
-            metrics.band_level_db(s, r, 0, 40) - metrics.band_level_db(t, r, 0, 40)
-        ),
+        lambda s, t, r, c: metrics.band_level_db(s, r, 0, 40) - metrics.band_level_db(t, r, 0, 40),
     ),
     Figure(
         "step",

@@ -91,8 +91,8 @@ def _number(value: float) -> str:
 def _clip(e: Evaluation, i: int, draw: bool) -> str:
     names = ["input", *(row.name for row in e.rows), "target"]
     players = "".join(
-        f"<div>{html.escape(name)}<audio controls preload='none' src='clips/{e.path(i, name).name}'>"
-        "</audio></div>"
+        f"<div>{html.escape(name)}"
+        f"<audio controls preload='none' src='clips/{e.path(i, name).name}'></audio></div>"
         for name in names
     )
     picture = ""

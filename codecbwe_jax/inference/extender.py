@@ -21,7 +21,6 @@ import soxr
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.model import Model, load_model
-from codecbwe_jax.systems.base import Params, System
 
 MIN_RATE = 8000
 # Chunk lengths in seconds: the rest of a file takes the shortest that holds it, so few shapes are
@@ -57,9 +56,7 @@ class BandwidthExtender:
         align = self.system.alignment
         self._context = -(-self.system.receptive_field // align) * align
         seconds = sorted({b for b in BUCKETS if b < chunk_seconds} | {chunk_seconds})
-        self._chunks = [
-            max(1, round(s * self.system.input_rate / align)) * align for s in seconds
-        ]
+        self._chunks = [max(1, round(s * self.system.input_rate / align)) * align for s in seconds]
 
     @classmethod
     def load(cls, where: str | Path, **settings: float) -> BandwidthExtender:
@@ -124,7 +121,9 @@ class BandwidthExtender:
             buffer.drop(chunk)
         total = round(counter.samples * self.system.output_rate / rate)
         while written < total:
-            missing = math.ceil((total - written) * self.system.input_rate / self.system.output_rate)
+            missing = math.ceil(
+                (total - written) * self.system.input_rate / self.system.output_rate
+            )
             size = next((c for c in self._chunks if c >= missing), chunk)
             piece = self._run(buffer.peek(size + 2 * context), size)[: total - written]
             written += len(piece)

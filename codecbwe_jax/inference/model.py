@@ -86,7 +86,7 @@ def _from_workdir(folder: Path, system: System) -> Model:
     # here, so that running an exported model does not need the trainer
     from codecbwe_jax.training.checkpoints import load_groups
 
-    state, facts = load_groups(folder / "checkpoints")
+    state, _ = load_groups(folder / "checkpoints")
     params = state.get("ema", {}).get("generator") or state["params"]["generator"]
     step = int(state["step"])
     return Model(folder.name, system, params, {"source": folder.name, "step": step})

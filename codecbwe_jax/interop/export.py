@@ -90,7 +90,7 @@ def verify(model: Model, folder: Path) -> Agreement:
     import torch
 
     system = dataclasses.replace(model.system, compute_dtype="float32")
-    twin = _import_file(folder / "ap_bwe.py").ApBwe.load(folder)
+    twin = import_file(folder / "ap_bwe.py").ApBwe.load(folder)
     rng = np.random.default_rng(0)
     narrow = 0.1 * rng.standard_normal((1, system.input_rate // 4), np.float32)
     wide = 0.1 * rng.standard_normal((1, system.output_rate // 4), np.float32)
@@ -124,7 +124,8 @@ def _share(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max() / np.abs(ours).max())
 
 
-def _import_file(path: Path) -> ModuleType:
+def import_file(path: Path) -> ModuleType:
+    """Import a Python file that lies outside every package."""
     spec = importlib.util.spec_from_file_location(f"exported_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

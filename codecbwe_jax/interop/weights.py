@@ -164,7 +164,9 @@ def to_torch(rules: Sequence[Rule], params: Params) -> dict[str, np.ndarray]:
     """
     layout = torch_layout(rules, params)
     leaves = flax.traverse_util.flatten_dict(dict(params), sep="/")
-    return {key: _to_torch(np.asarray(leaves[path]), axes) for path, (key, axes, _) in layout.items()}
+    return {
+        key: _to_torch(np.asarray(leaves[path]), axes) for path, (key, axes, _) in layout.items()
+    }
 
 
 def from_torch(

@@ -19,7 +19,7 @@ class MelSettings:
 
     Attributes:
       rate: in Hz.
-      n_fft, hop_length: in samples; the window is n_fft long.
+      n_fft, hop_length, win_length: in samples; the window is n_fft long if None.
       n_mels, f_min, f_max, scale: of the filters; f_max None is Nyquist.
       padding: of the STFT.
       floor: mel magnitudes are raised to it before the logarithm.
@@ -30,6 +30,7 @@ class MelSettings:
     n_fft: int
     hop_length: int
     n_mels: int
+    win_length: int | None = None
     f_min: float = 0.0
     f_max: float | None = None
     scale: Scale = "slaney"
@@ -45,7 +46,8 @@ class MelSettings:
 
 def mel(x: jax.Array, settings: MelSettings) -> jax.Array:
     """Mel magnitudes of waveforms: `[..., samples]` -> `[..., frames, n_mels]`."""
-    z = stft(x, settings.n_fft, settings.hop_length, padding=settings.padding)
+    s = settings
+    z = stft(x, s.n_fft, s.hop_length, s.win_length, padding=s.padding)
     if settings.power_floor:
         magnitude = jnp.sqrt(z.real**2 + z.imag**2 + settings.power_floor)
     else:
@@ -69,6 +71,9 @@ def multi_scale_mel(
     rate: int,
     n_mels: Sequence[int] = (5, 10, 20, 40, 80, 160, 320),
     windows: Sequence[int] = (32, 64, 128, 256, 512, 1024, 2048),
+    f_min: Sequence[float] = (0.0,) * 7,
+    f_max: Sequence[float | None] = (None,) * 7,
+    floor: float = 1e-5,
 ) -> jax.Array:
     """DAC's mel loss: mean |log10 difference| summed over scales (descript-audio-codec loss.py).
 
@@ -76,10 +81,14 @@ def multi_scale_mel(
       target, predicted: waveforms `[..., samples]`.
       rate: in Hz.
       n_mels, windows: filters and window length in samples of each scale; hop is window / 4.
+      f_min, f_max: band of each scale in Hz.
+      floor: mel magnitudes are raised to it.
     """
     total = jnp.float32(0)
-    for filters, window in zip(n_mels, windows, strict=True):
-        settings = MelSettings(rate, window, window // 4, filters)
+    for filters, window, low, high in zip(n_mels, windows, f_min, f_max, strict=True):
+        settings = MelSettings(
+            rate, window, window // 4, filters, f_min=low, f_max=high, floor=floor
+        )
         total += log_mel_l1(target, predicted, settings) / np.log(10.0)
     return total
 
@@ -112,7 +121,7 @@ def upper_band_mel(
         log_mel_l1(
             target,
             predicted,
-            MelSettings(rate, w, w // 4, min(n_mels, w // 16), band_edge_hz - overlap_hz),
+            MelSettings(rate, w, w // 4, min(n_mels, w // 16), f_min=band_edge_hz - overlap_hz),
         )
         for w in windows
     ]

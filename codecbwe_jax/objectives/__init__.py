@@ -21,8 +21,6 @@ def build(system: System, settings: Any) -> Objective:
       UserError: on an unknown name.
     """
     if settings.name not in REGISTRY:
-        raise UserError(
-            f"config.objective.name is {settings.name!r}; known: {', '.join(REGISTRY)}"
-        )
+        raise UserError(f"config.objective.name is {settings.name!r}; known: {', '.join(REGISTRY)}")
     module, cls = REGISTRY[settings.name].split(":")
     return getattr(importlib.import_module(module), cls)(system, settings)

@@ -144,9 +144,7 @@ class Gan:
             return sum(weights[n] * v for n, v in values.items()), Report(values, {})
         return self._balanced(params, predicted["waveform"], terms, values, weights, context)
 
-    def _criticise(
-        self, params: Params, fake: jax.Array, real: jax.Array
-    ) -> dict[str, jax.Array]:
+    def _criticise(self, params: Params, fake: jax.Array, real: jax.Array) -> dict[str, jax.Array]:
         values = {}
         for name, critic in self.critics.items():
             judge = functools.partial(critic.apply, {"params": params[name]})

@@ -84,34 +84,34 @@ class Checkpoints:
                     state=ocp.args.StandardSave(jax.tree.map(np.asarray, state)),
                     facts=ocp.args.JsonSave(facts),
                 ),
-                metrics=metrics if known else None,
+                metrics=dict(metrics) if known else None,
                 force=True,
             )
         except OSError as error:
             raise UserError(f"checkpoint {step} cannot be written: {error}") from None
 
-    def restore(self, step: int, like: dict[str, Tree]) -> tuple[dict[str, Tree], dict[str, Any]]:
-        """(state, facts) of a step.
+    def facts(self, step: int) -> dict[str, Any]:
+        """The config and the data position of a step."""
+        args = ocp.args.Composite(facts=ocp.args.JsonRestore())
+        return self._manager.restore(step, args=args)["facts"]
+
+    def restore(self, step: int, like: dict[str, Tree]) -> dict[str, Tree]:
+        """The state of a step.
 
         Args:
           step: which.
-          like: a state of the same structure, or its shapes.
+          like: a state of the same structure and shapes.
 
         Raises:
           UserError: if its tensors do not fit.
         """
         shapes = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
         try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(shapes), facts=ocp.args.JsonRestore()
-                ),
-            )
+            args = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
+            return self._manager.restore(step, args=args)["state"]
         except (ValueError, KeyError) as error:
             first = str(error).strip().splitlines()[0]
             raise UserError(f"checkpoint {step} is of another model: {first}") from None
-        return restored["state"], restored["facts"]
 
     def close(self) -> None:
         """Wait for what is being written."""

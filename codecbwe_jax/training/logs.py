@@ -41,8 +41,8 @@ class MetricsFile:
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one line and flush it."""
-        row = {"step": step, **{k: float(v) for k, v in values.items()}}
+        """Append one line and flush it; what is not finite becomes null."""
+        row = {"step": step, **{k: float(v) if np.isfinite(v) else None for k, v in values.items()}}
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
 
@@ -63,7 +63,7 @@ class TensorBoard:
                 self._writer.add_audio(name, clip, step, sample_rate=value.rate)
             elif isinstance(value, Image):
                 self._writer.add_image(name, value.pixels, step, dataformats="HWC")
-            else:
+            elif np.isfinite(value):
                 self._writer.add_scalar(name, float(value), step)
 
     def close(self) -> None:

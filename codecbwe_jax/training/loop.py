@@ -54,10 +54,9 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     mapping = devices.build(config.train.mapping, config.train.batch_size)
     settings = _pair_settings(config, system)
 
-    # 2. Recordings; the work folder is made once the data is known to be there
+    # 2. Recordings
     train_set, valid_set = find_recordings(config, system.output_rate, workdir)
-    print_devices(mapping.count)
-    save_config(config, workdir)
+    print(f"{mapping.count} x {jax.local_devices()[0].device_kind}", flush=True)
 
     # 3. State: the newest checkpoint, else fresh parameters, some perhaps from elsewhere
     store = checkpoints.Checkpoints(
@@ -66,12 +65,14 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         (config.checkpoint.best, config.checkpoint.best_is) if config.checkpoint.best else None,
     )
     key = jax.random.key(config.train.seed)
-    state, transforms = _fresh_state(config, objective, key)
+    state, transforms = fresh_state(config, objective, key)
     data_hash = pipeline.fingerprint(train_set, settings, config.train.batch_size)
-    step = store.latest() or 0
+    step, scores = store.latest() or 0, {}
     if step:
-        state, facts = store.restore(step, state)
-        _check_data(facts, data_hash, workdir)
+        facts = store.facts(step)
+        _check_continuation(facts, config, data_hash, workdir)
+        scores = facts["scores"]
+        state = store.restore(step, state)
         print(f"continuing at step {step} in {workdir}", flush=True)
     elif config.train.init_from:
         _start_from(state, objective.generator, config.train.init_from, system)
@@ -79,12 +80,12 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     state = mapping.place(state)
 
     # 4. Outlets
+    save_config(config, workdir)
     metrics_file = logs.MetricsFile(workdir / "metrics.jsonl", step)
     board = logs.TensorBoard(workdir / "tensorboard", step)
     seconds = config.train.batch_size * config.data.segment_samples / system.output_rate
     progress = logs.ProgressReport(config.train.steps, step, seconds)
     judges = evaluators.build(system, valid_set, config.evaluators)
-    scores: dict[str, float] = {}
 
     def evaluate(at: int, names: list[str]) -> None:
         began = time.monotonic()
@@ -104,11 +105,12 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
             "config": json.loads(config.to_json_best_effort()),
             "batches_consumed": at,
             "data": data_hash,
+            "scores": scores,
         }
         store.save(at, mapping.fetch(state), facts, scores)
 
     # 5. The loop. Do not change the order of what happens in it: a resumed run relies on it.
-    steps = _compiled_steps(config, objective, transforms, mapping)
+    steps = compiled_steps(config, objective, transforms, mapping)
     stream = pipeline.batches(
         train_set, settings, config.train.batch_size, step, config.data.workers
     )
@@ -179,10 +181,6 @@ def find_recordings(
     return train_set, valid_set
 
 
-def print_devices(count: int) -> None:
-    print(f"{count} x {jax.local_devices()[0].device_kind}", flush=True)
-
-
 def _pair_settings(config: ConfigDict, system: systems.System) -> pipeline.PairSettings:
     return pipeline.PairSettings(
         system.input_rate,
@@ -195,9 +193,10 @@ def _pair_settings(config: ConfigDict, system: systems.System) -> pipeline.PairS
     )
 
 
-def _fresh_state(
+def fresh_state(
     config: ConfigDict, objective: Objective, key: jax.Array
 ) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(host state of a new run, optimiser of each group)."""
     params = jax.device_get(objective.init(jax.random.fold_in(key, 0)))
     groups = {turn.group for turn in objective.turns}
     transforms = {
@@ -223,7 +222,7 @@ def _optimizer_settings(config: ConfigDict, group: str) -> Any:
     return config.optimizers.get(group) or config.optimizers["default"]
 
 
-def _compiled_steps(
+def compiled_steps(
     config: ConfigDict,
     objective: Objective,
     transforms: dict[str, Any],
@@ -254,7 +253,26 @@ def _running_params(mapping: devices.DeviceMapping, state: Any, objective: Objec
     return mapping.fetch(source[group])
 
 
-def _check_data(facts: dict[str, Any], data_hash: str, workdir: Path) -> None:
+def _check_continuation(
+    facts: dict[str, Any], config: ConfigDict, data_hash: str, workdir: Path
+) -> None:
+    """Refuse to continue a run of another model or on other data. Orbax would cut or pad tensors
+    of another shape without a word, so the settings are compared."""
+    then, now = facts["config"], json.loads(config.to_json_best_effort())
+    for field, before, after in (
+        ("config.system", then["system"], now["system"]),
+        ("config.objective.critics", then["objective"]["critics"], now["objective"]["critics"]),
+    ):
+        changed = [
+            f"{k} {before.get(k)} -> {after.get(k)}"
+            for k in sorted(set(before) | set(after))
+            if before.get(k) != after.get(k) and k != "compute_dtype"
+        ]
+        if changed:
+            raise UserError(
+                f"{workdir} holds another model: {field} {', '.join(changed)}; "
+                "start in a new work folder"
+            )
     if facts["data"] != data_hash:
         raise UserError(
             f"{workdir}: its checkpoint was trained on other recordings or other pair settings "

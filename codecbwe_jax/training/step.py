@@ -65,78 +65,85 @@ def make_step(
         state: dict[str, Tree], batch: Batch, key: jax.Array, mean: Callable[[Tree], Tree]
     ) -> tuple[dict[str, Tree], dict[str, jax.Array]]:
         params, optimizer_states = dict(state["params"]), dict(state["optimizers"])
-        metrics, all_finite = {}, jnp.bool_(True)
         step_key = jax.random.fold_in(key, state["step"])
         keys = jax.vmap(jax.random.fold_in, (None, 0))(step_key, batch["index"])
+        context = Context(state["step"], keys, mean)
+        metrics, finite = {}, jnp.bool_(True)
         for turn in turns:
-            context = Context(state["step"], keys, mean)
-            loss, gradients, report = _gradients(turn, params, batch, context, micro_batches)
-            loss, gradients, values = mean((loss, gradients, report.metrics))
-            norm = optax.tree.norm(gradients)
-            finite = jnp.isfinite(norm) & jnp.isfinite(loss)
             group = turn.group
-            updates, new_optimizer = optimizers[group].update(
-                gradients, optimizer_states[group], params[group]
-            )
-            rate = rates[group](state["step"])
-            moved = optax.apply_updates(params[group], jax.tree.map(lambda u: -rate * u, updates))
-            keep = _choose(finite)
-            params[group] = jax.tree.map(keep, moved, params[group])
-            optimizer_states[group] = jax.tree.map(keep, new_optimizer, optimizer_states[group])
+            gradients, report = _gradients(turn, params, batch, context, micro_batches)
+            gradients, values = mean((gradients, report.metrics))
+            values["gradient_norm"] = optax.tree.norm(gradients)
+            values["learning_rate"] = rates[group](state["step"])
+            good = jnp.isfinite(values["gradient_norm"]) & jnp.isfinite(values["loss"])
+            moved = _update(optimizers[group], values["learning_rate"], gradients)
+            new = moved(params[group], optimizer_states[group])
+            old = params[group], optimizer_states[group]
+            params[group], optimizer_states[group] = _choose(good, new, old)
             for name, value in report.updates.items():
-                params[name] = jax.tree.map(keep, value, params[name])
-            all_finite &= finite
-            values |= {"loss": loss, "gradient_norm": norm, "learning_rate": rate}
+                params[name] = _choose(good, value, params[name])
+            finite &= good
             metrics |= {f"{group}/{name}": value for name, value in values.items()}
-        ema = {
-            group: jax.tree.map(
-                lambda e, p: ema_decay * e + (1 - ema_decay) * p, average, params[group]
-            )
-            for group, average in state["ema"].items()
-        }
-        skipped = (~all_finite).astype(jnp.int32)
+        skipped = (~finite).astype(jnp.int32)
         new_state = {
             "step": state["step"] + 1,
             "params": params,
             "optimizers": optimizer_states,
-            "ema": ema,
+            "ema": _average(state["ema"], params, ema_decay),
             "skipped": state["skipped"] + skipped,
             "skipped_in_row": (state["skipped_in_row"] + 1) * skipped,
         }
-        metrics["skipped"] = new_state["skipped"]
-        metrics["skipped_in_row"] = new_state["skipped_in_row"]
-        return new_state, metrics
+        return new_state, metrics | {k: new_state[k] for k in ("skipped", "skipped_in_row")}
 
     return step
 
 
-def _choose(condition: jax.Array) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    return lambda new, old: jnp.where(condition, new, old)
+def _update(
+    optimizer: optax.GradientTransformation, rate: jax.Array, gradients: Tree
+) -> Callable[[Tree, Tree], tuple[Tree, Tree]]:
+    """(params, optimiser state) -> the same after one update."""
+
+    def move(params: Tree, state: Tree) -> tuple[Tree, Tree]:
+        updates, state = optimizer.update(gradients, state, params)
+        return jax.tree.map(lambda p, u: p - rate * u, params, updates), state
+
+    return move
+
+
+def _average(ema: Mapping[str, Tree], params: Mapping[str, Tree], decay: float) -> dict[str, Tree]:
+    def mix(average: jax.Array, new: jax.Array) -> jax.Array:
+        return decay * average + (1 - decay) * new
+
+    return {group: jax.tree.map(mix, average, params[group]) for group, average in ema.items()}
+
+
+def _choose(condition: jax.Array, new: Tree, old: Tree) -> Tree:
+    return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)
 
 
 def _gradients(
     turn: Turn, params: Mapping[str, Tree], batch: Batch, context: Context, parts: int
-) -> tuple[jax.Array, Tree, Report]:
-    """Loss, its gradient for the turn's group, and the report; averaged over `parts` pieces."""
+) -> tuple[Tree, Report]:
+    """Gradient for the turn's group, and the report with the loss; averaged over `parts`."""
 
     def loss(group_params: Tree, piece: Batch, keys: jax.Array) -> tuple[jax.Array, Report]:
-        return turn.loss({**params, turn.group: group_params}, piece, context._replace(keys=keys))
+        groups = {**params, turn.group: group_params}
+        value, report = turn.loss(groups, piece, context._replace(keys=keys))
+        return value, report._replace(metrics={**report.metrics, "loss": value})
 
-    value_and_grad = jax.value_and_grad(loss, has_aux=True)
+    gradient = jax.grad(loss, has_aux=True)
     if parts == 1:
-        (value, report), gradient = value_and_grad(params[turn.group], batch, context.keys)
-        return value, gradient, report
+        return gradient(params[turn.group], batch, context.keys)
 
     def add(total: Tree, piece: tuple[Batch, jax.Array]) -> tuple[Tree, None]:
-        (value, report), gradient = value_and_grad(params[turn.group], *piece)
-        return jax.tree.map(lambda t, x: t + x / parts, total, (value, gradient, report)), None
+        result = gradient(params[turn.group], *piece)
+        return jax.tree.map(lambda t, x: t + x / parts, total, result), None
 
     def cut(x: jax.Array) -> jax.Array:
         return x.reshape(parts, -1, *x.shape[1:])
 
     pieces = jax.tree.map(cut, (dict(batch), context.keys))
     first = jax.tree.map(lambda x: x[0], pieces)
-    shapes = jax.eval_shape(value_and_grad, params[turn.group], *first)
-    (value, report), gradient = shapes
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (value, gradient, report))
+    shapes = jax.eval_shape(gradient, params[turn.group], *first)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     return jax.lax.scan(add, zeros, pieces)[0]

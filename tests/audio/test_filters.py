@@ -10,8 +10,8 @@ from codecbwe_jax.audio.crossover import linkwitz_riley, stft_crossover
 from codecbwe_jax.audio.mel import mel_filterbank
 from codecbwe_jax.audio.pqmf import Pqmf
 from codecbwe_jax.audio.resample import resample
-from codecbwe_jax.data.lowpass import sinc_resample
 from codecbwe_jax.audio.sinc import SINC_FILTERS
+from codecbwe_jax.data.lowpass import sinc_resample
 
 
 def tone(hz: float, rate: int, seconds: float = 0.5) -> np.ndarray:

@@ -78,7 +78,7 @@ def test_a_file_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["nowhere", "nothing"])
 def test_a_source_without_audio_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(UserError, match="no such file or folder|no audio files"):
+    with pytest.raises(UserError, match=r"no such file or folder|no audio files"):
         recordings.find(tmp_path / name)
 
 
@@ -96,7 +96,9 @@ def test_speakers_are_never_in_both_parts(tmp_path: Path) -> None:
 
 def test_bandwidth_of_known_signals(voice: np.ndarray) -> None:
     assert measure(voice, 48000).moving_hz > 14000
-    narrow = np.fft.irfft(np.where(np.fft.rfftfreq(144000, 1 / 48000) < 8000, np.fft.rfft(voice), 0))
+    narrow = np.fft.irfft(
+        np.where(np.fft.rfftfreq(144000, 1 / 48000) < 8000, np.fft.rfft(voice), 0)
+    )
     # the window's main lobe is three bins of 86 Hz wide
     assert measure(narrow, 48000).hz <= 8000 + 3 * 86
     # an up-sampled file with hiss added looks wide, but the hiss does not follow the speech

@@ -95,7 +95,5 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
 
 def test_wrong_weights_leave_nothing_behind(tmp_path: Path, converted: Path) -> None:
     with pytest.raises(UserError, match="do not fit the network"):
-        convert(
-            {**SETTINGS, "layers": 3}, converted / "model.safetensors", tmp_path / "other"
-        )
+        convert({**SETTINGS, "layers": 3}, converted / "model.safetensors", tmp_path / "other")
     assert list(tmp_path.iterdir()) == []

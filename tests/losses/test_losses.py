@@ -55,9 +55,7 @@ def test_an_item_counts_the_same_whatever_it_is_batched_with() -> None:
 
 def test_anti_wrap_is_periodic_and_has_slope_one() -> None:
     x = jnp.linspace(-9.0, 9.0, 301)
-    np.testing.assert_allclose(
-        spectral.anti_wrap(x + 2 * jnp.pi), spectral.anti_wrap(x), atol=2e-6
-    )
+    np.testing.assert_allclose(spectral.anti_wrap(x + 2 * jnp.pi), spectral.anti_wrap(x), atol=2e-6)
     slopes = jax.vmap(jax.grad(spectral.anti_wrap))(x[x != 0])
     np.testing.assert_array_equal(np.abs(slopes), 1.0)
 

@@ -31,9 +31,7 @@ def test_weight_norm_conv_is_torchs(stride: int, kernel: int, pad: int) -> None:
     layer = WeightNormConv(5, (kernel,), (stride,), ((pad, pad),))
     params = layer.init(jax.random.key(1), x)["params"]
     params["g"] = params["g"] * 1.7
-    twin = torch.nn.utils.parametrizations.weight_norm(
-        torch.nn.Conv1d(3, 5, kernel, stride, pad)
-    )
+    twin = torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv1d(3, 5, kernel, stride, pad))
     weights = twin.parametrizations.weight
     with torch.no_grad():
         weights.original0.copy_(torch.from_numpy(np.asarray(params["g"])[:, None, None].copy()))

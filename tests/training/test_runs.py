@@ -49,7 +49,9 @@ def logged(workdir: Path) -> list[dict]:
 def wait_for_step(process: subprocess.Popen, workdir: Path, step: int) -> None:
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
-        text = (workdir / "metrics.jsonl").read_text() if (workdir / "metrics.jsonl").exists() else ""
+        text = (
+            (workdir / "metrics.jsonl").read_text() if (workdir / "metrics.jsonl").exists() else ""
+        )
         if f'"step": {step},' in text:
             return
         time.sleep(0.02)
@@ -124,7 +126,9 @@ def test_the_work_folder_holds_what_it_should(uninterrupted: Path) -> None:
 @pytest.mark.xdist_group("runs")
 def test_the_best_and_the_last_checkpoints_are_kept(uninterrupted: Path) -> None:
     kept = {int(p.name) for p in (uninterrupted / "checkpoints").iterdir() if p.name.isdigit()}
-    scores = {r["step"]: r["valid/lsd_high"] for r in logged(uninterrupted) if "valid/lsd_high" in r}
+    scores = {
+        r["step"]: r["valid/lsd_high"] for r in logged(uninterrupted) if "valid/lsd_high" in r
+    }
     # checkpoints at 4 (no figure yet), 8 (of step 5), 12 (of step 10), 14 (its own)
     at = {8: scores[5], 12: scores[10], 14: scores[14]}
     assert kept == {12, 14} | {min(at, key=at.get)}
@@ -143,7 +147,7 @@ def test_other_data_is_refused(uninterrupted: Path, corpus: Path) -> None:
 def test_another_model_is_refused(uninterrupted: Path, corpus: Path) -> None:
     result = run_cli(*command(uninterrupted, corpus, "--config.system.channels=12"))
     assert result.returncode == 2
-    assert "another model" in result.stderr
+    assert "holds another model: config.system channels 8 -> 12" in result.stderr
     assert result.stderr.count("\n") == 1
 
 

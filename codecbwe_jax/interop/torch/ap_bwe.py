@@ -102,7 +102,7 @@ class ApBwe(nn.Module):
 
     def resynthesise(self, wide: torch.Tensor) -> torch.Tensor:
         """An upsampled waveform (batch, samples) through the network, at output_rate."""
-        settings = self._stft_settings(wide)
+        settings = self.stft_settings(wide)
         spectrum = torch.stft(wide, **settings, pad_mode="reflect", return_complex=True)
         imag = spectrum.imag.clone()
         imag[:, 0] = imag[:, -1] = 0.0  # +0.0, so that the phase is 0 or +pi
@@ -110,7 +110,8 @@ class ApBwe(nn.Module):
         log_amplitude, phase = self(torch.log(spectrum.abs() + AMPLITUDE_FLOOR), phase)
         return torch.istft(torch.polar(torch.exp(log_amplitude), phase), **settings)
 
-    def _stft_settings(self, like: torch.Tensor) -> dict:
+    def stft_settings(self, like: torch.Tensor) -> dict:
+        """Arguments of torch.stft and torch.istft."""
         c = self.config
         window = torch.hann_window(c["win_length"], device=like.device, dtype=like.dtype)
         return {

@@ -78,12 +78,12 @@ def ap_bwe_losses(case: Case) -> dict[str, Any]:
 
 def hifigan_mel(case: Case) -> dict[str, Any]:
     c = case.small
-    assert c["win_size"] == c["n_fft"], "the recipe's window is n_fft long"
     settings = MelSettings(
         c["sampling_rate"],
         c["n_fft"],
         c["hop_size"],
         c["num_mels"],
+        c["win_size"],
         c["fmin"],
         c["fmax"],
         padding="same",
@@ -118,7 +118,14 @@ def vocos_mel_loss(case: Case) -> dict[str, Any]:
 
 def dac_losses(case: Case) -> dict[str, Any]:
     rate, c, s = case.small["sample_rate"], case.small["mel"], case.small["stft"]
-    scales = {"n_mels": c["n_mels"], "windows": c["window_lengths"]}
+    assert (c["pow"], c["mag_weight"], c["log_weight"]) == (1.0, 0.0, 1.0), "DAC's own weights"
+    scales = {
+        "n_mels": c["n_mels"],
+        "windows": c["window_lengths"],
+        "f_min": c["mel_fmin"],
+        "f_max": c["mel_fmax"],
+        "floor": c["clamp_eps"],
+    }
     y, y_hat = case.given("in.y")[:, 0], case.given("in.y_hat")[:, 0]
 
     @jax.jit
@@ -127,7 +134,7 @@ def dac_losses(case: Case) -> dict[str, Any]:
 
     @jax.jit
     def stft_loss(prediction: jax.Array) -> jax.Array:
-        return log_magnitude_distance(y, prediction, s["window_lengths"])
+        return log_magnitude_distance(y, prediction, s["window_lengths"], s["clamp_eps"], s["pow"])
 
     silence = np.zeros_like(y)
     results: dict[str, Any] = {

@@ -1,0 +1,149 @@
+"""The exact-length contract, chunking, and files."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.inference.batch import plan
+from codecbwe_jax.inference.extender import BandwidthExtender
+from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.systems.ap_bwe import ApBwe
+from tests.conftest import ROOT, run_cli
+
+SYSTEM = ApBwe(channels=8, layers=2, n_fft=128, hop_length=40, win_length=128, resampler="hann24")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model("micro", SYSTEM, jax.device_get(SYSTEM.init(jax.random.key(0))), {})
+
+
+@pytest.fixture(scope="module")
+def extender(model: Model) -> BandwidthExtender:
+    return BandwidthExtender(model, say=lambda text: None)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000, 96000])
+@pytest.mark.parametrize("samples", [1, 2, 399, 16001])
+def test_the_length_is_exact(extender: BandwidthExtender, rate: int, samples: int) -> None:
+    x = 0.1 * np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
+    y = extender(x, rate)
+    assert y.shape == (round(samples * 48000 / rate),)
+    assert y.dtype == np.float32
+    assert np.all(np.isfinite(y))
+
+
+@pytest.mark.parametrize("name", ["sinc", "band_replication", "micro"])
+def test_chunks_join_to_the_whole(name: str, model: Model, voice: np.ndarray) -> None:
+    model = model if name == "micro" else load_model(name)
+    x = voice[::3]
+    whole = BandwidthExtender(model, chunk_seconds=4.0, say=str)(x, 16000)
+    pieces = BandwidthExtender(model, chunk_seconds=0.37, say=str)(x, 16000)
+    difference = np.max(np.abs(whole - pieces)) / np.max(np.abs(whole))
+    assert 20 * np.log10(difference + 1e-20) < -60
+
+
+def test_output_is_time_aligned() -> None:
+    click = np.zeros(12000, np.float32)
+    click[7000] = 1.0
+    for rate in (16000, 24000, 44100):
+        y = BandwidthExtender(load_model("sinc"), say=str)(click, rate)
+        assert abs(int(np.argmax(y)) - 7000 * 48000 / rate) <= 1
+
+
+def test_channels_are_extended_by_themselves(extender: BandwidthExtender, voice) -> None:
+    left, right = voice[:30000:3], voice[60000:90000:3]
+    both = extender(np.stack([left, right], axis=1), 16000)
+    np.testing.assert_array_equal(both[:, 0], extender(left, 16000))
+    np.testing.assert_array_equal(both[:, 1], extender(right, 16000))
+
+
+def test_blocks_of_any_size_give_the_same(extender: BandwidthExtender, voice) -> None:
+    x = voice[:50000, None]
+    whole = np.concatenate(list(extender.stream([x], 44100)))
+    for size in (997, 20000):
+        blocks = (x[i : i + size] for i in range(0, len(x), size))
+        # soxr's streams round block by block: float32 rounding before the network
+        pieces = np.concatenate(list(extender.stream(blocks, 44100)))
+        assert np.max(np.abs(pieces - whole)) < 1e-3 * np.max(np.abs(whole))
+
+
+@pytest.mark.parametrize(
+    ("waveform", "rate", "text"),
+    [
+        (np.zeros(0), 16000, "shape"),
+        (np.zeros((2, 2, 2)), 16000, "shape"),
+        (np.array([0.0, np.nan]), 16000, "NaN"),
+        (np.zeros(100), 4000, "8000 Hz or more"),
+    ],
+)
+def test_bad_waveforms_are_refused(extender, waveform, rate: int, text: str) -> None:
+    with pytest.raises(UserError, match=text):
+        extender(waveform, rate)
+
+
+def test_a_two_hour_file_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
+    """Peak memory of real processes; the network is replaced by plain resampling for patience."""
+    program = (
+        "import sys, resource; from codecbwe_jax.cli import main; "
+        "status = main(sys.argv[1:]); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024); sys.exit(status)"
+    )
+    peaks = []
+    second = 0.1 * np.random.default_rng(0).standard_normal(16000)
+    for minutes in (1, 120):
+        path = tmp_path / f"{minutes}.flac"
+        with soundfile.SoundFile(path, "w", 16000, 1, "PCM_16") as file:
+            for _ in range(60 * minutes):
+                file.write(second)
+        arguments = ["extend", "--model=sinc", path, f"--output={tmp_path}/out{minutes}.flac"]
+        run = subprocess.run(
+            [sys.executable, "-c", program, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+        assert run.returncode == 0, run.stderr
+        peaks.append(int(run.stdout.split()[-1]))
+        assert soundfile.info(tmp_path / f"out{minutes}.flac").frames == 60 * minutes * 48000
+    # the two hours are 460 MB at 16 kHz and 1.4 GB at 48 kHz in float32
+    assert peaks[1] < peaks[0] + 60, peaks
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
+
+
+def test_plan_keeps_sub_folders_and_refuses_collisions(tmp_path: Path) -> None:
+    for name in ("in/a/x.wav", "in/b/x.flac", "x.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    out = tmp_path / "out"
+    pairs = plan([tmp_path / "in"], out)
+    assert [t.relative_to(out).as_posix() for _, t in pairs] == ["a/x.wav", "b/x.wav"]
+    assert plan([tmp_path / "x.wav"], tmp_path / "y.flac") == [
+        (tmp_path / "x.wav", tmp_path / "y.flac")
+    ]
+    with pytest.raises(UserError, match=r"would both become .*x\.wav"):
+        plan([tmp_path / "in" / "a" / "x.wav", tmp_path / "x.wav"], out)
+
+
+def test_a_folder_goes_on_past_bad_files(tmp_path: Path, corpus: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "good.flac").write_bytes(next(corpus.rglob("*.flac")).read_bytes())
+    (source / "text.wav").write_text("no audio")
+    soundfile.write(source / "nan.wav", np.full(100, np.nan), 16000, "FLOAT")
+    command = ["extend", "--model=sinc", source, f"--output={tmp_path / 'out'}"]
+    result = run_cli(*command)
+    assert result.returncode == 0
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["good.wav"]
+    assert "text.wav: not an audio file" in result.stderr
+    assert "nan.wav: sample 0 is NaN" in result.stderr
+    assert "1 extended, 2 skipped" in result.stderr
+    assert run_cli(*command).returncode == 2  # the output exists
+    assert run_cli(*command, "--overwrite", "--strict").returncode == 2

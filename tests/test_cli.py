@@ -1,0 +1,195 @@
+"""What a person types, and what a mistake gives: one clear line, status 2, nothing left behind."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.conftest import MICRO, run_cli
+
+TRAIN = ("train", "--config=configs/ap_bwe.py:tiny")
+
+
+def refused(*arguments: object, says: str) -> None:
+    result = run_cli(*arguments)
+    assert result.returncode == 2, result.stdout + result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("codecbwe: ")]
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    assert says in lines[0], lines[0]
+
+
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        ("--config.train.stepz=4", "config.train.stepz: no such field; config.train has batch"),
+        ("--config.train.steps=abc", "config.train.steps=abc: expected a value of type int"),
+        ("--config.objective.name=gann", "known: gan"),
+        ("--config.system.name=apbwe", "known: ap_bwe"),
+        ("--config.train.mapping=vmap", "known: pmap, shard_map"),
+        ("--config.data.lowpass=('fir',)", "known: torchaudio"),
+        ("--config.objective.adversarial=wgan", "known: hinge, least_squares"),
+        ("--config.data.path=", "config.data.path is empty"),
+        ("--config.data.path=/nowhere", "/nowhere: no such file or folder"),
+    ],
+)
+def test_wrong_config_fields(field: str, says: str, tmp_path: Path, corpus: Path) -> None:
+    workdir = tmp_path / "run"
+    data = () if field.startswith("--config.data.path") else (f"--config.data.path={corpus}",)
+    refused(*TRAIN, f"--workdir={workdir}", *data, field, says=says)
+    assert not (workdir / "checkpoints").exists()
+    assert not (workdir / "config.json").exists()
+
+
+def test_wrong_config_files(tmp_path: Path) -> None:
+    refused("train", "--config=none.py", f"--workdir={tmp_path}/r", says="no such config file")
+    variant = "--config=configs/ap_bwe.py:huge"
+    refused("train", variant, f"--workdir={tmp_path}/r", says="unknown variant 'huge'")
+
+
+def bad_audio(folder: Path) -> dict[str, Path]:
+    paths = {name: folder / f"{name}.wav" for name in ("empty", "text", "nan", "zero", "cut")}
+    paths["empty"].touch()
+    paths["text"].write_text("this is no audio\n" * 100)
+    soundfile.write(paths["nan"], np.array([0.1, np.nan, 0.2]), 16000, "FLOAT")
+    soundfile.write(paths["zero"], np.zeros(0), 16000)
+    soundfile.write(folder / "whole.flac", np.random.default_rng(0).random(48000) - 0.5, 16000)
+    paths["cut"] = folder / "cut.flac"
+    data = (folder / "whole.flac").read_bytes()
+    paths["cut"].write_bytes(data[: len(data) // 2])
+    paths["missing"] = folder / "missing.wav"
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("missing", "missing.wav: no such file"),
+        ("empty", "empty.wav: not an audio file that can be read (it is empty)"),
+        ("text", "text.wav: not an audio file"),
+        ("nan", "nan.wav: sample 1 is NaN or infinite"),
+        ("zero", "zero.wav: no samples in it"),
+        ("cut", "cut.flac: broken at or after sample"),
+    ],
+)
+def test_bad_audio(kind: str, says: str, tmp_path: Path) -> None:
+    path = bad_audio(tmp_path)[kind]
+    output = tmp_path / "out" / "y.wav"
+    refused("extend", "--model=sinc", path, f"--output={output}", says=says)
+    assert not output.exists()
+    assert not output.parent.exists() or list(output.parent.iterdir()) == []
+
+
+def test_bad_models(tmp_path: Path, trained: Path) -> None:
+    wave = tmp_path / "x.wav"
+    soundfile.write(wave, np.zeros(800), 16000)
+    output = f"--output={tmp_path}/y.wav"
+    refused("extend", "--model=nowhere", wave, output, says="nowhere: no such folder")
+    (tmp_path / "model").mkdir()
+    refused("extend", f"--model={tmp_path}/model", wave, output, says="config.json: no such file")
+    (tmp_path / "model" / "config.json").write_text("{")
+    refused("extend", f"--model={tmp_path}/model", wave, output, says="not JSON")
+    config = json.loads((trained / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    refused("extend", f"--model={tmp_path}/model", wave, output, says="neither checkpoints/ nor")
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0notjson!")
+    refused("extend", f"--model={tmp_path}/model", wave, output, says="not a whole safetensors")
+    assert not (tmp_path / "y.wav").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    refused(
+        "convert",
+        "--config=configs/ap_bwe.py",
+        "--weights=x.pt",
+        f"--output={tmp_path}/c",
+        says="x.pt: no such file",
+    )
+
+
+def test_unwritable_outputs(tmp_path: Path, corpus: Path, trained: Path) -> None:
+    """A file stands where a folder is needed."""
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    wave = next(corpus.rglob("*.flac"))
+    refused("extend", "--model=sinc", wave, f"--output={blocked}/y.wav", says="cannot be written")
+    refused(
+        *TRAIN,
+        f"--workdir={blocked}/run",
+        f"--config.data.path={corpus}",
+        *MICRO,
+        says="cannot be written",
+    )
+    refused("export", f"--model={trained}", f"--output={blocked}/e", says="cannot be written")
+    assert blocked.read_text() == "in the way"
+
+
+def test_existing_outputs_are_kept(tmp_path: Path, corpus: Path, trained: Path) -> None:
+    for command in (
+        ("export", f"--model={trained}", f"--output={tmp_path}"),
+        ("evaluate", "--model=sinc", f"--data={corpus}", f"--report={tmp_path}"),
+        ("convert", "--config=configs/ap_bwe.py", "--weights=x.pt", f"--output={tmp_path}"),
+    ):
+        refused(*command, says="exists; give --overwrite to replace it")
+
+
+def test_models_without_an_export(tmp_path: Path) -> None:
+    refused("export", "--model=sinc", f"--output={tmp_path}/e", says="no PyTorch export")
+    refused("export", "--model=nowhere", f"--output={tmp_path}/e", says="no such folder")
+
+
+def test_unknown_arguments() -> None:
+    result = run_cli("systems", "--verbose")
+    assert result.returncode == 2
+    assert "unknown arguments: --verbose" in result.stderr
+
+
+def test_systems_lists_every_system() -> None:
+    result = run_cli("systems")
+    assert result.returncode == 0
+    assert "29,760,515" in result.stdout
+    for name in ("ap_bwe", "sinc", "band_replication"):
+        assert name in result.stdout
+
+
+def test_doctor_says_what_would_be_used(tmp_path: Path, corpus: Path) -> None:
+    for path in list(corpus.rglob("*.flac"))[:2]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    t = np.arange(48000) / 48000
+    soundfile.write(tmp_path / "narrow.wav", 0.3 * np.sin(2 * np.pi * 3000 * t), 48000)
+    (tmp_path / "text.wav").write_text("no audio")
+    result = run_cli("doctor", tmp_path)
+    assert result.returncode == 0, result.stderr
+    lines = {
+        line.split("  ")[-2].split("/")[-1]: line
+        for line in result.stdout.splitlines()
+        if "(" in line and ".wav" in line
+    }
+    assert "real bandwidth" in lines["narrow.wav"]
+    assert "not an audio file" in lines["text.wav"]
+
+
+def test_commands_work_from_any_directory(tmp_path: Path, trained: Path, corpus: Path) -> None:
+    wave = next(corpus.rglob("*.flac"))
+    result = run_cli("extend", f"--model={trained}", wave, "--output=y.wav", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    samples = soundfile.info(wave).frames
+    assert soundfile.info(tmp_path / "y.wav").frames == samples
+    assert soundfile.info(tmp_path / "y.wav").samplerate == 48000
+    report = run_cli(
+        "evaluate",
+        f"--model={trained}",
+        "--model=sinc",
+        f"--data={corpus}",
+        "--report=r",
+        "--clips=2",
+        cwd=tmp_path,
+    )
+    assert report.returncode == 0, report.stderr
+    assert (tmp_path / "r" / "report.html").is_file()
+    assert "NU-Wave 2's LSD-HF" in report.stdout

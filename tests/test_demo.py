@@ -1,0 +1,29 @@
+"""The demo in small, as a person runs it; the full one is measured in benchmarks/RESULTS.md."""
+
+import json
+from pathlib import Path
+
+from tests.conftest import run_cli
+
+
+def test_the_demo_tells_the_whole_story(tmp_path: Path) -> None:
+    result = run_cli("demo", "--steps=4", "--output=out", cwd=tmp_path)
+    out = tmp_path / "out"
+    # Four steps cannot beat a baseline, and the demo says so after it has done everything.
+    assert result.returncode in (0, 2), result.stderr
+    if result.returncode == 2:
+        assert "does not beat" in result.stderr
+    assert {p.name for p in out.iterdir()} >= {
+        "data",
+        "train",
+        "export",
+        "clips",
+        "scores.json",
+        "extended.wav",
+        "report.html",
+    }
+    scores = json.loads((out / "scores.json").read_text())
+    assert list(scores["models"]) == ["sinc", "band_replication", "ap_bwe"]
+    again = run_cli("demo", "--steps=4", "--output=out", cwd=tmp_path)
+    assert "continuing at step 4" in again.stdout
+    assert json.loads((out / "scores.json").read_text())["clips"] == scores["clips"]

@@ -1,0 +1,66 @@
+"""The project as a whole: layers, the registry, names that a table may hold."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from codecbwe_jax import systems
+from codecbwe_jax.config import load_config
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "codecbwe_jax"
+# A room imports only rooms on its own floor or below (docs/architecture.md).
+FLOORS = {
+    "errors": 0, "audio": 0, "config": 0,
+    "data": 1, "nn": 1,
+    "discriminators": 2, "losses": 2, "codec": 2, "interop.weights": 1,
+    "systems": 3,
+    "objectives": 4, "inference": 4, "evaluation": 4, "interop": 4,
+    "training": 5,
+    "demo": 6, "cli": 6, "__main__": 6, "": 0,
+}  # fmt: skip
+
+
+def room(module: str) -> str:
+    name = module.removeprefix("codecbwe_jax").removeprefix(".")
+    return name if name in FLOORS else name.split(".")[0]
+
+
+def imports_at_load(path: Path) -> set[str]:
+    """Modules of ours that a file imports at its top level."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("codecbwe_jax"):
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}".replace(".", "/")
+                is_module = (ROOT / f"{full}.py").exists() or (ROOT / full).is_dir()
+                found.add(f"{node.module}.{alias.name}" if is_module else node.module)
+        elif isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name.startswith("codecbwe_jax")}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.stem)
+def test_rooms_import_only_what_is_below(path: Path) -> None:
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for imported in imports_at_load(path):
+        assert FLOORS[room(imported)] <= FLOORS[room(module)], f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("name", systems.REGISTRY)
+def test_every_registered_system_has_the_contract(name: str) -> None:
+    system = systems.build({"name": name})
+    assert system.takes in ("waveform", "tokens")
+    assert system.output_rate > system.input_rate
+    assert hash(system) == hash(systems.build({"name": name}))
+    assert (system.alignment * system.output_rate) % system.input_rate == 0
+
+
+@pytest.mark.parametrize("variant", ["", "house", "tiny"])
+def test_every_config_builds(variant: str) -> None:
+    config = load_config(f"configs/ap_bwe.py:{variant}")
+    system = systems.build(config.system)
+    assert config.data.segment_samples % system.hop_length == 0
+    again = load_config(f"configs/ap_bwe.py:{variant}", ["--config.optimizers.default.rates=()"])
+    assert again.to_dict() == config.to_dict()
