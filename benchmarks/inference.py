@@ -1,6 +1,6 @@
 """AP-BWE at official size: JAX against the exported PyTorch file, on a 4 s clip, interleaved.
 
-    python benchmarks/inference.py --threads=1
+    python -m benchmarks.inference --threads=1
 
 Threads are set before either framework starts, so each number of threads is a run of its own.
 """

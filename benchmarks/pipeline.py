@@ -1,6 +1,6 @@
 """Training pairs per second from a folder of recordings, for 0, 1 and 2 workers.
 
-python benchmarks/pipeline.py --data=DIR
+python -m benchmarks.pipeline --data=DIR
 """
 
 from __future__ import annotations

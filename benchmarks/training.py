@@ -1,6 +1,6 @@
 """AP-BWE at official size: one training step (generator and critics), JAX against PyTorch.
 
-    python benchmarks/training.py --batch=2 --threads=2
+    python -m benchmarks.training --batch=2 --threads=2
 
 The PyTorch side does the same work as yxlu-0102/AP-BWE's step (`torch_critics.py`), once as the
 original does and once with the critics frozen in the generator's turn.

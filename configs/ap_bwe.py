@@ -56,18 +56,20 @@ def original() -> ConfigDict:
             "consistency": {"weight": 90.0},
         }
     )
-    # weight: of the critic's own loss; the others: of its part in the generator's
+    # weight: of the critic's own loss; adversarial, feature_matching: in the generator's loss;
+    # dtype: of its convolutions ("bfloat16" on TPU and GPU)
     config.objective.critics = ConfigDict(
         {
             "mpd": {
                 "channels": (32, 128, 512, 1024, 1024),
                 "skip_first_map": True,
+                "dtype": "float32",
                 "weight": 1.0,
                 "adversarial": 1.0,
                 "feature_matching": 1.0,
             },
-            "mrad": {"channels": 64, "weight": 0.1, "adversarial": 0.1, "feature_matching": 0.1},
-            "mrpd": {"channels": 64, "weight": 0.1, "adversarial": 0.1, "feature_matching": 0.1},
+            "mrad": spectral_critic(),
+            "mrpd": spectral_critic(),
         }
     )
     # step from which critics train, and over how many more their weight rises to full
@@ -127,6 +129,16 @@ def original() -> ConfigDict:
         {"valid": {"type": "extension", "every": 5000, "clips": 16, "seconds": 4.0, "media": 3}}
     )
     return config
+
+
+def spectral_critic() -> dict:
+    return {
+        "channels": 64,
+        "dtype": "float32",
+        "weight": 0.1,
+        "adversarial": 0.1,
+        "feature_matching": 0.1,
+    }
 
 
 def optimizer() -> ConfigDict:

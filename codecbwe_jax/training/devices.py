@@ -6,8 +6,9 @@ no leading device axis. Which of the two is a word in the config (`config.train.
 
 from __future__ import annotations
 
+import collections
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -74,7 +75,8 @@ class Pmap:
         return jax.device_get(jax.tree.map(lambda x: x.addressable_data(0)[0], tree))
 
     def divide(self, batch: Mapping[str, np.ndarray]) -> Tree:
-        return {k: v.reshape(self.count, -1, *v.shape[1:]) for k, v in batch.items()}
+        parts = {k: v.reshape(self.count, -1, *v.shape[1:]) for k, v in batch.items()}
+        return jax.device_put(parts, self.sharding)
 
 
 class ShardMap:
@@ -107,6 +109,26 @@ class ShardMap:
 
     def divide(self, batch: Mapping[str, np.ndarray]) -> Tree:
         return jax.device_put(dict(batch), self.divided)
+
+
+def prefetch(
+    batches: Iterator[Mapping[str, np.ndarray]],
+    divide: Callable[[Mapping[str, np.ndarray]], Tree],
+    depth: int = 2,
+) -> Iterator[Tree]:
+    """Put batches on the devices ahead of their use; copies run while the devices work.
+
+    Args:
+      batches: host batches.
+      divide: `DeviceMapping.divide`.
+      depth: batches on the devices at a time.
+    """
+    waiting: collections.deque[Tree] = collections.deque()
+    for batch in batches:
+        waiting.append(divide(batch))
+        if len(waiting) == depth:
+            yield waiting.popleft()
+    yield from waiting
 
 
 MAPPINGS = {"pmap": Pmap, "shard_map": ShardMap}

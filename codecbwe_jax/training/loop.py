@@ -116,10 +116,9 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     )
     watch = _BrokenFiles(train_set, progress.line)
     with _signals() as stop, contextlib.closing(_Closing(stream, board, metrics_file, progress)):
+        placed = devices.prefetch(map(watch.pass_on, stream), mapping.divide)
         while step < config.train.steps:
-            batch = dict(next(stream))
-            watch.see(batch.pop("broken"))
-            state, metrics = steps(step)(state, mapping.divide(batch), key)
+            state, metrics = steps(step)(state, next(placed), key)
             step += 1
             if step % config.train.log_every == 0 or step == config.train.steps:
                 values = {k: float(v) for k, v in mapping.fetch(metrics).items()}
@@ -291,18 +290,20 @@ def _stop_if_not_finite(values: dict[str, float], step: int, settings: Any) -> N
 
 
 class _BrokenFiles:
-    """Names each recording that could not be read once."""
+    """Passes batches on and names each recording that could not be read, once."""
 
     def __init__(self, found: list[recordings.Recording], say: Callable[[str], None]) -> None:
         self._recordings, self._say, self._seen = found, say, set[int]()
 
-    def see(self, broken: np.ndarray) -> None:
+    def pass_on(self, batch: pipeline.Batch) -> pipeline.Batch:
+        broken = batch["broken"]
         for i in set(broken[broken >= 0].tolist()) - self._seen:
             self._seen.add(i)
             self._say(
                 f"cannot read {self._recordings[i].path}; another recording takes its place "
                 f"({len(self._seen)} such files so far)"
             )
+        return {name: value for name, value in batch.items() if name != "broken"}
 
 
 class _Closing:

@@ -76,10 +76,14 @@ def make_step(
             values["gradient_norm"] = optax.tree.norm(gradients)
             values["learning_rate"] = rates[group](state["step"])
             good = jnp.isfinite(values["gradient_norm"]) & jnp.isfinite(values["loss"])
-            moved = _update(optimizers[group], values["learning_rate"], gradients)
-            new = moved(params[group], optimizer_states[group])
-            old = params[group], optimizer_states[group]
-            params[group], optimizer_states[group] = _choose(good, new, old)
+            # a branch, not a choice between two trees: that would read and write both
+            params[group], optimizer_states[group] = jax.lax.cond(
+                good,
+                _update(optimizers[group], values["learning_rate"], gradients),
+                lambda *unchanged: unchanged,
+                params[group],
+                optimizer_states[group],
+            )
             for name, value in report.updates.items():
                 params[name] = _choose(good, value, params[name])
             finite &= good
