@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="the real bandwidth of every file")
     doctor.add_argument("data", type=Path, metavar="DIR")
     doctor.add_argument("--rate", type=int, default=48000, help="target rate in Hz")
-    doctor.add_argument("--min-bandwidth", type=float, default=12000.0, metavar="HZ")
+    doctor.add_argument("--min-bandwidth", type=float, metavar="HZ", help="default: rate / 4")
     doctor.set_defaults(run=_doctor)
     return parser
 
@@ -210,7 +210,8 @@ def _doctor(args: argparse.Namespace) -> None:
     from codecbwe_jax.data import recordings
 
     selection = recordings.measured(recordings.find(args.data))
-    chosen = recordings.wide_enough(selection, args.rate, args.min_bandwidth)
+    least = args.min_bandwidth or args.rate / 4
+    chosen = recordings.wide_enough(selection, args.rate, least)
     widths = {(r.path, r.start): r.bandwidth_hz for r in selection.recordings}
     reasons = dict(chosen.left_out)
     for (path, _), hz in widths.items():

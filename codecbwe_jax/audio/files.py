@@ -12,6 +12,8 @@ import soundfile
 from codecbwe_jax.errors import UserError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif")
+# An MP3 frame borrows bits from frames before it: after a seek, the first ones decode to silence.
+MP3_LEAD = 8 * 1152
 
 
 def info(path: Path) -> tuple[int, int, int]:
@@ -47,10 +49,16 @@ def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]
       UserError: if the file cannot be decoded or holds NaN or infinite samples.
     """
     info(path)
+    lead = min(start, MP3_LEAD) if path.suffix.lower() == ".mp3" else 0
     try:
         samples, rate = soundfile.read(
-            str(path), frames=frames, start=start, dtype="float32", always_2d=True
+            str(path),
+            frames=frames + lead if frames >= 0 else -1,
+            start=start - lead,
+            dtype="float32",
+            always_2d=True,
         )
+        samples = samples[lead:]
     except (soundfile.LibsndfileError, ValueError) as error:
         raise UserError(f"{path}: broken at or after sample {start} ({error})") from None
     check_finite(samples, path, start)

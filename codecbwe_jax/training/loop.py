@@ -162,7 +162,7 @@ def find_recordings(
         )
         if data.bandwidth == "measure":
             chosen = recordings.measured(chosen, workdir / "bandwidth.json")
-        chosen = recordings.wide_enough(chosen, rate, data.min_bandwidth_hz)
+        chosen = recordings.wide_enough(chosen, rate, data.min_bandwidth_hz or rate / 4)
         print(f"{path}: {chosen.summary()}", flush=True)
         for file, reason in chosen.left_out[:10]:
             print(f"  left out {file}: {reason}", flush=True)

@@ -105,14 +105,19 @@ def test_micro_batches_add_up_to_the_batch() -> None:
 
 
 def test_bfloat16_gives_a_gradient_near_float32s() -> None:
-    exact, _, _ = Sgd(config()).gradients(Pmap(jax.devices()[:1]))
-    c = config()
-    c.system.compute_dtype = c.objective.critics.mpd.dtype = "bfloat16"
-    rough, metrics, _ = Sgd(c).gradients(Pmap(jax.devices()[:1]))
-    assert np.isfinite(metrics["generator/loss"])
+    """Of a smooth loss: the phase losses' kinks turn small differences into large ones."""
+
+    def gradients(dtype: str):
+        c = config()
+        with c.unlocked():
+            c.system.compute_dtype = dtype
+            c.objective.losses = ConfigDict({"amplitude": {"weight": 1.0}})
+            c.objective.critics = ConfigDict()
+        return Sgd(c).gradients(Pmap(jax.devices()[:1]))[0]["generator"]
+
+    exact, rough = gradients("float32"), gradients("bfloat16")
     assert all(x.dtype == np.float32 for x in jax.tree.leaves(rough))
-    # 8 bits of mantissa, and phases that take another side of a kink
-    assert apart(exact["generator"], rough["generator"]) < 0.3
+    assert apart(exact, rough) < 0.05  # 8 bits of mantissa through two blocks
 
 
 def test_random_numbers_belong_to_the_sample() -> None:
