@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--mapping", choices=("pmap", "shard_map"), default="pmap")
     args = parser.parse_args()
     os.sched_setaffinity(0, set(range(args.threads)))
 
@@ -33,14 +34,14 @@ def main() -> None:
     from codecbwe_jax.config import load_config
     from codecbwe_jax.inference.model import Model
     from codecbwe_jax.interop.export import export_torch, import_file
-    from codecbwe_jax.training.devices import Pmap
+    from codecbwe_jax.training import devices
     from codecbwe_jax.training.loop import compiled_steps, fresh_state
 
     torch.set_num_threads(args.threads)
     config = load_config("configs/ap_bwe.py", [f"--config.train.batch_size={args.batch}"])
     system = systems.build(config.system)
     objective = objectives.build(system, config.objective)
-    mapping, key = Pmap(jax.local_devices()), jax.random.key(0)
+    mapping, key = devices.build(args.mapping, args.batch), jax.random.key(0)
     state, transforms = fresh_state(config, objective, key)
     model = Model("official", system, state["params"]["generator"], {})
     with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +78,7 @@ def main() -> None:
         warm_up=1,
     )
     print(f"{hardware()}; {args.threads} threads; jax {jax.__version__}, torch {torch.__version__}")
-    print(f"batch {args.batch} of 8000 samples")
+    print(f"batch {args.batch} of 8000 samples, {args.mapping}")
     for name, value in seconds.items():
         print(f"{name}: {value:.3f} s, jax / it {seconds['jax'] / value:.2f}")
     print(f"first step in JAX, compilation included: {first:.1f} s")
