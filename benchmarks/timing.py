@@ -1,35 +1,64 @@
-"""Interleaved timing: every round runs each contender once, so that a busy moment hits all."""
+"""Interleaved timing: every round runs each contender once, so that a busy moment hits all.
+
+Each contender lives in a process of its own, so that two frameworks share neither memory nor
+threads.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import platform
 import time
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 
+Run = Callable[[], object]
+
 
 def interleaved(
-    contenders: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 2
-) -> dict[str, float]:
-    """Median seconds of each contender.
+    contenders: Mapping[str, Callable[[], Run]], rounds: int, warm_up: int = 2
+) -> dict[str, tuple[float, float]]:
+    """(median seconds, seconds of the first run) of each contender.
 
     Args:
-      contenders: name -> function that returns when its work is done.
+      contenders: name -> picklable function that is called in the contender's process and returns
+        what is timed; that returns when its work is done.
       rounds: timed runs of each.
-      warm_up: runs of each that are not timed.
+      warm_up: runs of each before them; the first is reported apart.
     """
-    for run in contenders.values():
-        for _ in range(warm_up):
-            run()
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = {}, []
+    for name, make in contenders.items():
+        pipes[name], theirs = context.Pipe()
+        processes.append(context.Process(target=_serve, args=(make, theirs), daemon=True))
+        processes[-1].start()
+    first = {name: _ask(pipe) for name, pipe in pipes.items()}
+    for _ in range(warm_up - 1):
+        for pipe in pipes.values():
+            _ask(pipe)
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
-        for name, run in contenders.items():
-            began = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - began)
-    return {name: float(np.median(values)) for name, values in seconds.items()}
+        for name, pipe in pipes.items():
+            seconds[name].append(_ask(pipe))
+    for process in processes:
+        process.terminate()
+    return {name: (float(np.median(seconds[name])), first[name]) for name in contenders}
+
+
+def _ask(pipe: Connection) -> float:
+    pipe.send("run")
+    return pipe.recv()
+
+
+def _serve(make: Callable[[], Run], pipe: Connection) -> None:
+    run = make()
+    while pipe.recv() == "run":
+        began = time.perf_counter()
+        run()
+        pipe.send(time.perf_counter() - began)
 
 
 def hardware() -> str:
