@@ -163,7 +163,7 @@ def batches(
         .seed(settings.seed)
         .shuffle()
         .repeat()
-        .pipe(_map_with_index)
+        .map_with_index(_WithIndex())
         .random_map(MakePair(recordings, settings))
         .batch(batch_size, drop_remainder=True)
     )
@@ -174,10 +174,6 @@ def batches(
             grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
         )
     return iter(stream)
-
-
-def _map_with_index(dataset: grain.MapDataset) -> grain.MapDataset:
-    return dataset.map_with_index(_WithIndex())
 
 
 def fingerprint(recordings: Sequence[Recording], settings: Any, batch_size: int) -> str:

@@ -54,8 +54,9 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     mapping = devices.build(config.train.mapping, config.train.batch_size)
     settings = _pair_settings(config, system)
 
-    # 2. Recordings
+    # 2. Recordings, and what is measured on those held out
     train_set, valid_set = find_recordings(config, system.output_rate, workdir)
+    judges = evaluators.build(system, valid_set, config.evaluators)
     print(f"{mapping.count} x {jax.local_devices()[0].device_kind}", flush=True)
 
     # 3. State: the newest checkpoint, else fresh parameters, some perhaps from elsewhere
@@ -85,7 +86,6 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     board = logs.TensorBoard(workdir / "tensorboard", step)
     seconds = config.train.batch_size * config.data.segment_samples / system.output_rate
     progress = logs.ProgressReport(config.train.steps, step, seconds)
-    judges = evaluators.build(system, valid_set, config.evaluators)
 
     def evaluate(at: int, names: list[str]) -> None:
         began = time.monotonic()
