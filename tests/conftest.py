@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -66,11 +65,6 @@ def run_cli(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
     """`codecbwe ARGUMENTS` in a process of its own, as a person would type it."""
     command = [sys.executable, "-m", "codecbwe_jax", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
-
-
-@pytest.fixture(scope="session")
-def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
-    return run_cli
 
 
 @pytest.fixture(scope="session")

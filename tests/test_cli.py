@@ -101,15 +101,12 @@ def test_bad_models(tmp_path: Path, trained: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    refused(
-        "convert",
-        "--config=configs/ap_bwe.py",
-        "--weights=x.pt",
-        f"--output={tmp_path}/c",
-        says="x.pt: no such file",
-    )
+def test_a_folder_without_permission(tmp_path: Path, corpus: Path) -> None:
+    wave, output = next(corpus.rglob("*.flac")), tmp_path / "locked" / "y.wav"
+    output.parent.mkdir()
+    output.parent.chmod(0o500)
+    refused("extend", "--model=sinc", wave, f"--output={output}", says="cannot be written")
+    assert list(output.parent.iterdir()) == []
 
 
 def test_unwritable_outputs(tmp_path: Path, corpus: Path, trained: Path) -> None:

@@ -1,7 +1,6 @@
 """The step on one and on eight devices, both mappings, micro-batches, guards and groups."""
 
 import functools
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -211,7 +210,7 @@ def test_a_pattern_that_matches_nothing_is_refused() -> None:
         optimizers.build(adamw(config(), (("^backbone", 0.0),)), {"head": np.zeros(2)})
 
 
-def test_critics_cost_nothing_before_their_phase(tmp_path: Path) -> None:
+def test_critics_cost_nothing_before_their_phase() -> None:
     c = config()
     c.objective.adversarial_from, c.objective.critics_alone_steps = 5, 3
     turns = objectives.build(systems.build(c.system), c.objective).turns
