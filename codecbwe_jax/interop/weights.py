@@ -8,6 +8,7 @@ mismatches are reported together.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -27,8 +28,8 @@ class Leaf:
     Attributes:
       flax, torch: its name in the layer.
       axes: "same", "reversed" (a kernel: all axes the other way round), "depthwise"
-        (`[k, C]` <-> `[C, 1, k]`), "width1" (`[k, in, out]` <-> `[out, in, k, 1]`) or "gain" /
-        "gain2d" (`[out]` <-> `[out, 1, 1(, 1)]`).
+        (`[k, C]` <-> `[C, 1, k]`), "width1" (`[k, in, out]` <-> `[out, in, k, 1]`), "pointwise"
+        (`[in, out]` <-> `[out, in, 1]`) or "gain" / "gain2d" (`[out]` <-> `[out, 1, 1(, 1)]`).
     """
 
     flax: str
@@ -43,6 +44,8 @@ KINDS: dict[str, tuple[Leaf, ...]] = {
     "dense": (Leaf("kernel", "weight", "reversed"), _BIAS),
     "conv": (Leaf("kernel", "weight", "reversed"), _BIAS),
     "depthwise": (Leaf("kernel", "weight", "depthwise"), _BIAS),
+    "depthwise_array": (Leaf("", "", "depthwise"),),
+    "pointwise": (Leaf("kernel", "weight", "pointwise"),),
     "norm": (Leaf("scale", "weight"), _BIAS),
     "wn_conv1d": (Leaf("v", "weight_v", "reversed"), Leaf("g", "weight_g", "gain"), _BIAS),
     "wn_conv2d": (Leaf("v", "weight_v", "reversed"), Leaf("g", "weight_g", "gain2d"), _BIAS),
@@ -69,17 +72,43 @@ class Rule:
         """(PyTorch key, axes) of a Flax leaf, or None if this rule does not cover it."""
         for leaf in KINDS[self.kind]:
             template = f"{self.flax}/{leaf.flax}" if leaf.flax else self.flax
-            match = re.fullmatch(_pattern(template), path)
-            if match:
-                prefix = self.torch.format(**match.groupdict())
+            fields = match(template, path)
+            if fields is not None:
+                prefix = self.torch.format(**fields)
                 return (f"{prefix}.{leaf.torch}" if leaf.torch else prefix), leaf.axes
         return None
 
 
+def under(flax_prefix: str, torch_prefix: str, rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    """A part's table as part of a whole's: prefixes in front of both names ("" for none)."""
+    return tuple(
+        Rule(
+            f"{flax_prefix}/{rule.flax}",
+            f"{torch_prefix}.{rule.torch}" if torch_prefix else rule.torch,
+            rule.kind,
+        )
+        for rule in rules
+    )
+
+
+def match(template: str, name: str) -> dict[str, str] | None:
+    """Values of a template's placeholders if the name fits it, else None."""
+    found = re.fullmatch(_pattern(template), name)
+    return found.groupdict() if found else None
+
+
+@functools.cache
 def _pattern(template: str) -> str:
     pieces = re.split(r"\{(\w+)\}", template)
-    named = [f"(?P<{p}>[A-Za-z0-9]+)" if i % 2 else re.escape(p) for i, p in enumerate(pieces)]
-    return "".join(named)
+    seen: set[str] = set()
+    pattern = ""
+    for i, piece in enumerate(pieces):
+        if i % 2 == 0:
+            pattern += re.escape(piece)
+        else:
+            pattern += f"(?P={piece})" if piece in seen else f"(?P<{piece}>\\w+)"
+            seen.add(piece)
+    return pattern
 
 
 def _to_torch(x: np.ndarray, axes: str) -> np.ndarray:
@@ -88,7 +117,7 @@ def _to_torch(x: np.ndarray, axes: str) -> np.ndarray:
             x = x.transpose()
         case "depthwise":
             x = x.transpose()[:, None, :]
-        case "width1":
+        case "width1" | "pointwise":
             x = x.transpose()[..., None]
         case "gain":
             x = x[:, None, None]
@@ -104,7 +133,7 @@ def _from_torch(x: np.ndarray, axes: str) -> np.ndarray:
             x = x.transpose()
         case "depthwise":
             x = x[:, 0, :].transpose()
-        case "width1":
+        case "width1" | "pointwise":
             x = x[..., 0].transpose()
         case "gain":
             x = x[:, 0, 0]
@@ -119,7 +148,7 @@ def _torch_shape(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
             return shape[::-1]
         case "depthwise":
             return (shape[1], 1, shape[0])
-        case "width1":
+        case "width1" | "pointwise":
             return (*shape[::-1], 1)
         case "gain":
             return (*shape, 1, 1)

@@ -76,7 +76,8 @@ class Case:
         table = self.config.get("tolerance", {})
         if isinstance(table, str):  # words for people
             return 0.0
-        table = {**table, **table.get("per_tensor_max_abs", {})}
+        for nested in ("per_tensor_max_abs", "max_abs_float32_vs_float64"):
+            table = {**table, **table.get(nested, {})}
         for key in (name, name.removeprefix("net_"), name.removeprefix("out_")):
             if key in table:
                 return _first_number(table[key])

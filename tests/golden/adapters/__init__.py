@@ -6,10 +6,11 @@ original's layout (`B, C, T`), as arrays or `Check`s.
 
 from __future__ import annotations
 
-from tests.golden.adapters import ap_bwe, discriminators, losses, metrics, signal
+from tests.golden.adapters import ap_bwe, codec, discriminators, losses, metrics, signal
 
 ADAPTERS = {
     **ap_bwe.ADAPTERS,
+    **codec.ADAPTERS,
     **discriminators.ADAPTERS,
     **losses.ADAPTERS,
     **metrics.ADAPTERS,
@@ -17,4 +18,8 @@ ADAPTERS = {
 }
 
 # kind -> function of `full_config` that gives (rules, parameter shapes) at official size
-FULL_NETWORKS = {**ap_bwe.FULL_NETWORKS, **discriminators.FULL_NETWORKS}
+FULL_NETWORKS = {
+    **ap_bwe.FULL_NETWORKS,
+    **codec.FULL_NETWORKS,
+    **discriminators.FULL_NETWORKS,
+}

@@ -1,0 +1,103 @@
+"""The acoustic encoder: strided convolutions with anti-aliased Snake, in BigCodec's manner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from codecbwe_jax.interop.weights import Rule
+from codecbwe_jax.nn.snake import AntiAliasedSnake
+
+DILATIONS = (1, 3, 9)
+
+
+class AcousticEncoder(nn.Module):
+    """Waveform -> features, one frame a hop (the product of the ratios).
+
+    Not causal: a frame depends on 29 frames at each side at official size. 38.5 M parameters.
+    Source: zhenye234/X-Codec-2.0 vq/codec_encoder.py.
+
+    Attributes:
+      width: channels of the first convolution, doubled at every stride.
+      ratios: strides.
+      features: channels of the output.
+      dtype: of convolutions and activations.
+    """
+
+    torch_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("conv{n}", "conv{n}", "conv"),
+        Rule("snake1/{p}", "snake1.act.{p}", "array"),
+        Rule("block_{i}/res_unit{u}/conv{n}", "block.{i}.res_unit{u}.conv{n}", "conv"),
+        Rule(
+            "block_{i}/res_unit{u}/snake{n}/{p}", "block.{i}.res_unit{u}.snake{n}.act.{p}", "array"
+        ),
+        Rule("block_{i}/snake1/{p}", "block.{i}.snake1.act.{p}", "array"),
+        Rule("block_{i}/conv1", "block.{i}.conv1", "conv"),
+    )
+
+    width: int
+    ratios: Sequence[int]
+    features: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, waveform: jax.Array) -> jax.Array:
+        """`[B, samples]` -> `[B, samples // hop, features]`."""
+        x = _conv(self.width, 7, self.dtype, "conv1")(waveform[..., None].astype(self.dtype))
+        for i, stride in enumerate(self.ratios):
+            x = EncoderBlock(stride, self.dtype, name=f"block_{i}")(x)
+        x = AntiAliasedSnake(name="snake1")(x)
+        return _conv(self.features, 3, self.dtype, "conv2")(x).astype(jnp.float32)
+
+
+class EncoderBlock(nn.Module):
+    """Three residual units, Snake, a strided convolution that doubles the channels."""
+
+    stride: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for i, dilation in enumerate(DILATIONS):
+            x = ResidualUnit(dilation, self.dtype, name=f"res_unit{i + 1}")(x)
+        x = AntiAliasedSnake(name="snake1")(x)
+        channels, side = x.shape[-1], -(-self.stride // 2)
+        return nn.Conv(
+            2 * channels,
+            (2 * self.stride,),
+            (self.stride,),
+            ((side, side),),
+            dtype=self.dtype,
+            name="conv1",
+        )(x)
+
+
+class ResidualUnit(nn.Module):
+    """Snake, dilated convolution, Snake, pointwise convolution, plus the input."""
+
+    dilation: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        y = AntiAliasedSnake(name="snake1")(x)
+        y = _conv(channels, 7, self.dtype, "conv1", self.dilation)(y)
+        y = AntiAliasedSnake(name="snake2")(y)
+        return x + _conv(channels, 1, self.dtype, "conv2")(y)
+
+
+def _conv(features: int, taps: int, dtype: jnp.dtype, name: str, dilation: int = 1) -> nn.Conv:
+    side = dilation * (taps // 2)
+    return nn.Conv(
+        features,
+        (taps,),
+        padding=((side, side),),
+        kernel_dilation=(dilation,),
+        dtype=dtype,
+        name=name,
+    )

@@ -1,0 +1,157 @@
+"""The decoder's backbone: convolutions around a Transformer without positions."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from codecbwe_jax.interop.weights import Rule
+
+EPS = 1e-6
+GROUPS = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneSettings:
+    """Sizes of the backbone.
+
+    Attributes:
+      size: width.
+      intermediate: width of the feed-forward layers.
+      layers: Transformer layers.
+      heads, head_size: of attention.
+    """
+
+    size: int = 1024
+    intermediate: int = 4096
+    layers: int = 12
+    heads: int = 16
+    head_size: int = 64
+
+
+class Backbone(nn.Module):
+    """Convolution, two residual blocks, Transformer, two residual blocks, LayerNorm.
+
+    The reference rotates queries and keys by an angle that depends on the head and not on time,
+    so no logit changes and order comes from the convolutions alone; the rotation is left out.
+    Source: zhenye234/X-Codec-2.0 vq/codec_decoder_vocos.py.
+
+    Attributes:
+      settings: sizes.
+      dtype: of matrix products and convolutions; residual stream, norms, softmax are float32.
+    """
+
+    torch_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("embed", "embed", "conv"),
+        Rule("prior_net_{i}/norm{n}", "prior_net.{i}.norm{n}", "norm"),
+        Rule("prior_net_{i}/conv{n}", "prior_net.{i}.conv{n}", "conv"),
+        Rule("layers_{i}/{norm}", "layers.{i}.{norm}", "norm"),
+        Rule("layers_{i}/self_attn/{dense}", "layers.{i}.self_attn.{dense}", "dense"),
+        Rule("layers_{i}/mlp/{dense}", "layers.{i}.mlp.{dense}", "dense"),
+        Rule("post_net_{i}/norm{n}", "post_net.{i}.norm{n}", "norm"),
+        Rule("post_net_{i}/conv{n}", "post_net.{i}.conv{n}", "conv"),
+        Rule("norm", "norm", "norm"),
+    )
+
+    settings: BackboneSettings
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """Transform features.
+
+        Args:
+          x: `[B, T, C]`.
+          mask: bool `[B, T]`, False for frames that attention must not look at.
+
+        Returns:
+          float32 `[B, T, size]`.
+        """
+        s = self.settings
+        x = _conv(s.size, 7, self.dtype, "embed")(x).astype(jnp.float32)
+        for i in range(2):
+            x = ResidualBlock(self.dtype, name=f"prior_net_{i}")(x)
+        for i in range(s.layers):
+            x = TransformerLayer(s, self.dtype, name=f"layers_{i}")(x, mask)
+        for i in range(2):
+            x = ResidualBlock(self.dtype, name=f"post_net_{i}")(x)
+        return nn.LayerNorm(EPS, name="norm")(x)
+
+
+def _conv(features: int, taps: int, dtype: jnp.dtype, name: str) -> nn.Conv:
+    side = taps // 2
+    return nn.Conv(features, (taps,), padding=((side, side),), dtype=dtype, name=name)
+
+
+class ResidualBlock(nn.Module):
+    """GroupNorm, SiLU, convolution, twice, plus the input. GroupNorm takes its statistics over
+    all frames: every frame depends on every other."""
+
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x
+        for n in (1, 2):
+            y = nn.silu(nn.GroupNorm(GROUPS, epsilon=EPS, name=f"norm{n}")(y))
+            y = _conv(x.shape[-1], 3, self.dtype, f"conv{n}")(y).astype(jnp.float32)
+        return x + y
+
+
+class TransformerLayer(nn.Module):
+    """Attention over all frames and a SiLU feed-forward, each after RMSNorm; no biases."""
+
+    settings: BackboneSettings
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+        s = self.settings
+        y = nn.RMSNorm(EPS, name="input_layernorm")(x)
+        x = x + SelfAttention(s, self.dtype, name="self_attn")(y, mask)
+        y = nn.RMSNorm(EPS, name="post_attention_layernorm")(x)
+        return x + FeedForward(s, self.dtype, name="mlp")(y)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention without positions."""
+
+    settings: BackboneSettings
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+        s = self.settings
+        shape = (*x.shape[:2], s.heads, s.head_size)
+        width = s.heads * s.head_size
+        q, k, v = (
+            nn.Dense(width, use_bias=False, dtype=self.dtype, name=f"{n}_proj")(x).reshape(shape)
+            for n in ("q", "k", "v")
+        )
+        logits = jnp.einsum("bihd,bjhd->bhij", q, k, preferred_element_type=jnp.float32)
+        logits = logits / np.sqrt(s.head_size)
+        if mask is not None:
+            logits = jnp.where(mask[:, None, None, :], logits, jnp.finfo(jnp.float32).min)
+        weights = jax.nn.softmax(logits).astype(self.dtype)
+        mixed = jnp.einsum("bhij,bjhd->bihd", weights, v).reshape(*x.shape[:2], width)
+        out = nn.Dense(s.size, use_bias=False, dtype=self.dtype, name="o_proj")(mixed)
+        return out.astype(jnp.float32)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with SiLU, no biases."""
+
+    settings: BackboneSettings
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        s = self.settings
+        x = nn.Dense(s.intermediate, use_bias=False, dtype=self.dtype, name="fc1")(x)
+        x = nn.Dense(s.size, use_bias=False, dtype=self.dtype, name="fc2")(nn.silu(x))
+        return x.astype(jnp.float32)

@@ -1,0 +1,75 @@
+"""Input features of the semantic encoder: Kaldi-like log mel, stacked in pairs."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from codecbwe_jax.audio.mel import mel_filterbank, mel_spectrum
+from codecbwe_jax.audio.stft import frame
+
+RATE = 16000
+FRAME_LENGTH, FRAME_SHIFT, N_FFT, N_MELS = 400, 160, 512, 80
+PRE_EMPHASIS = 0.97
+LOG_FLOOR = 1.1920929e-07
+VARIANCE_FLOOR = 1e-7
+
+
+@functools.cache
+def povey_window() -> np.ndarray:
+    """Symmetric Hann to the power 0.85, float32 `[400]`."""
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME_LENGTH) / (FRAME_LENGTH - 1))
+    return (hann**0.85).astype(np.float32)
+
+
+@functools.cache
+def kaldi_filterbank() -> np.ndarray:
+    """80 triangles in Kaldi mel from 20 to 8000 Hz, float32 `[257, 80]`."""
+    bank = mel_filterbank(RATE, N_FFT, N_MELS, 20.0, 8000.0, scale="kaldi")
+    bank[-1] = 0.0  # Kaldi leaves the Nyquist bin out
+    return bank
+
+
+def log_mel(waveform: jax.Array) -> jax.Array:
+    """Kaldi log-mel energies, whole frames only.
+
+    Args:
+      waveform: `[B, samples]` at 16 kHz in [-1, 1].
+
+    Returns:
+      float32 `[B, 1 + (samples - 400) // 160, 80]`.
+
+    Raises:
+      ValueError: if the waveform is shorter than one frame.
+    """
+    frames = frame(waveform.astype(jnp.float32) * 32768.0, FRAME_LENGTH, FRAME_SHIFT)
+    frames = frames - frames.mean(axis=-1, keepdims=True)
+    before = jnp.concatenate([frames[..., :1], frames[..., :-1]], axis=-1)
+    frames = (frames - PRE_EMPHASIS * before) * povey_window()
+    spectrum = jnp.fft.rfft(frames, N_FFT)
+    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+    return jnp.log(jnp.maximum(mel_spectrum(power, kaldi_filterbank()), LOG_FLOOR))
+
+
+def stacked_fbank(waveform: jax.Array, edge: int) -> jax.Array:
+    """Features that w2v-BERT 2.0 reads.
+
+    Every mel bin is normalised over the waveform's own frames, so a batch must hold waveforms of
+    one length (transformers' Xcodec2FeatureExtractor and NeuCodecFeatureExtractor).
+
+    Args:
+      waveform: `[B, samples]` at 16 kHz, already padded to whole hops of 320.
+      edge: zeros added at both ends: 160 for X-Codec 2.0, 0 for NeuCodec.
+
+    Returns:
+      float32 `[B, frames, 160]`: with k hops, k frames for edge 160 and k - 1 for edge 0.
+    """
+    mel = log_mel(jnp.pad(waveform, ((0, 0), (edge, edge))))
+    mean = mel.mean(axis=1, keepdims=True)
+    variance = jnp.sum(jnp.square(mel - mean), axis=1, keepdims=True) / (mel.shape[1] - 1)
+    mel = (mel - mean) / jnp.sqrt(variance + VARIANCE_FLOOR)
+    pairs = mel.shape[1] // 2
+    return mel[:, : 2 * pairs].reshape(mel.shape[0], pairs, 2 * N_MELS)

@@ -1,0 +1,215 @@
+"""The codec's checkpoint namings, and the way between them.
+
+A codec's parameters have one canonical form: plain weights under the names of transformers'
+Xcodec2Model (`CodecNetwork.torch_rules`). Training checkpoints of X-Codec 2.0, its forks and
+NeuCodec spell them otherwise; here stands the table between the two. Sources:
+zhenye234/X-Codec-2.0, malaysia-ai/X-Codec-2.0-25TPS-24k, neuphonic/neucodec.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from codecbwe_jax.audio.window import hann
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.interop.weights import match
+from codecbwe_jax.nn.snake import kaiser_sinc_taps
+
+State = dict[str, np.ndarray]
+
+HEAD_SIZE = 64
+
+# (original, canonical): prefixes of tensor names. Numbers of blocks and units are shifted.
+_BLOCK, _UNIT = "CodecEnc.conv_blocks.{block}.block", "acoustic_encoder.block.{block}"
+_LAYER, _CANONICAL_LAYER = "generator.backbone.transformers.{i}", "acoustic_decoder.layers.{i}"
+TABLE: tuple[tuple[str, str], ...] = (
+    ("CodecEnc.conv_blocks.0.{t}", "acoustic_encoder.conv1.{t}"),
+    (f"{_BLOCK}.{{unit}}.block.0.act.{{t}}", f"{_UNIT}.res_unit{{unit}}.snake1.act.{{t}}"),
+    (f"{_BLOCK}.{{unit}}.block.1.{{t}}", f"{_UNIT}.res_unit{{unit}}.conv1.{{t}}"),
+    (f"{_BLOCK}.{{unit}}.block.2.act.{{t}}", f"{_UNIT}.res_unit{{unit}}.snake2.act.{{t}}"),
+    (f"{_BLOCK}.{{unit}}.block.3.{{t}}", f"{_UNIT}.res_unit{{unit}}.conv2.{{t}}"),
+    (f"{_BLOCK}.3.act.{{t}}", f"{_UNIT}.snake1.act.{{t}}"),
+    (f"{_BLOCK}.4.{{t}}", f"{_UNIT}.conv1.{{t}}"),
+    ("CodecEnc.conv_final_block.0.act.{t}", "acoustic_encoder.snake1.act.{t}"),
+    ("CodecEnc.conv_final_block.1.{t}", "acoustic_encoder.conv2.{t}"),
+    ("SemanticEncoder_module.initial_conv.{t}", "semantic_adapter.conv1.{t}"),
+    ("SemanticEncoder_module.residual_blocks.1.{t}", "semantic_adapter.conv2.{t}"),
+    ("SemanticEncoder_module.residual_blocks.3.{t}", "semantic_adapter.conv3.{t}"),
+    ("SemanticEncoder_module.final_conv.{t}", "semantic_adapter.conv4.{t}"),
+    ("fc_prior.{t}", "fc_encoder.{t}"),
+    ("fc_post_a.{t}", "acoustic_decoder.fc.{t}"),
+    ("generator.quantizer.{project}.{t}", "quantizer.{project}.{t}"),
+    ("generator.backbone.embed.{t}", "acoustic_decoder.embed.{t}"),
+    ("generator.backbone.{net}_net.{i}.{part}.{t}", "acoustic_decoder.{net}_net.{i}.{part}.{t}"),
+    (f"{_LAYER}.att_norm.{{t}}", f"{_CANONICAL_LAYER}.input_layernorm.{{t}}"),
+    (f"{_LAYER}.ffn_norm.{{t}}", f"{_CANONICAL_LAYER}.post_attention_layernorm.{{t}}"),
+    (f"{_LAYER}.att.c_proj.{{t}}", f"{_CANONICAL_LAYER}.self_attn.o_proj.{{t}}"),
+    (f"{_LAYER}.mlp.{{fc}}.{{t}}", f"{_CANONICAL_LAYER}.mlp.{{fc}}.{{t}}"),
+    ("generator.backbone.final_layer_norm.{t}", "acoustic_decoder.norm.{t}"),
+    ("generator.head.out.{t}", "acoustic_decoder.head.linear.{t}"),
+)
+# One tensor there, three here: the rows of queries, keys and values.
+FUSED = f"{_LAYER}.att.c_attn.weight"
+PARTS = tuple(f"{_CANONICAL_LAYER}.self_attn.{n}_proj.weight" for n in "qkv")
+# The semantic encoder keeps its own names, under another prefix.
+SEMANTIC = ("semantic_model.", "semantic_encoder.")
+WEIGHT_NORM = re.compile(r"CodecEnc\..*\.weight")
+# Of training only, or constants that the code makes.
+DROPPED = re.compile(
+    r"(fc_post_s|SemanticDecoder_module|discriminator|spec_discriminator|criteria|model_spk)\..*"
+    r"|.*\.upsample\.filter|.*\.downsample\.lowpass\.filter|generator\.head\.istft\.window"
+)
+
+
+def canonical_names(key: str) -> tuple[str, ...]:
+    """Canonical names of an original tensor: one, three for fused attention, none if the tensor
+    is dropped or not known."""
+    if key.startswith(SEMANTIC[0]):
+        return (SEMANTIC[1] + key.removeprefix(SEMANTIC[0]),)
+    if fields := match(FUSED, key):
+        return tuple(part.format(**fields) for part in PARTS)
+    for there, here in TABLE:
+        if fields := match(there, key):
+            return (here.format(**_shifted(fields, 1)),)
+    return ()
+
+
+def _shifted(fields: dict[str, str], sign: int) -> dict[str, str]:
+    """Blocks count from 1 there and from 0 here; units the other way round."""
+    moved = {"block": -sign, "unit": sign}
+    return {k: str(int(v) + moved[k]) if k in moved else v for k, v in fields.items()}
+
+
+def from_original(
+    state: Mapping[str, np.ndarray],
+    head_size: int = HEAD_SIZE,
+    say: Callable[[str], None] = print,
+) -> State:
+    """A training checkpoint's tensors under canonical names.
+
+    Accepts every spelling of weight norm and of Snake's beta (`act.bias`); folds weight norm
+    where it finds it. Semantic layers are passed on whole; see `keep_layers`.
+
+    Args:
+      state: PyTorch names -> arrays.
+      head_size: of the decoder's attention.
+      say: gets a line if a folded weight differs from the plain one stored beside it.
+
+    Raises:
+      UserError: if tensors are not known; all are listed.
+    """
+    folded = fold_weight_norm({_spelled(k): v for k, v in state.items()}, say)
+    result: State = {}
+    unknown = []
+    for key, value in folded.items():
+        if DROPPED.fullmatch(key):
+            continue
+        targets = canonical_names(key)
+        if not targets:
+            unknown.append(key)
+        elif len(targets) == 3:
+            q, k, v = np.split(value, 3)
+            q, k = (_rotary_rows(x, head_size, to_halves=True) for x in (q, k))
+            result.update(zip(targets, (q, k, v), strict=True))
+        else:
+            result[targets[0]] = value
+    if unknown:
+        raise UserError(
+            f"not a codec's training checkpoint: {len(unknown)} unknown tensors: "
+            + ", ".join(unknown[:20])
+            + (" ..." if len(unknown) > 20 else "")
+        )
+    return result
+
+
+def to_original(state: Mapping[str, np.ndarray], head_size: int = HEAD_SIZE) -> State:
+    """Canonical tensors -> the training checkpoint's names, with weight norm in the acoustic
+    encoder (`weight_g` is the norm of `weight_v`) and the constants that its modules store."""
+    result: State = {}
+    for key, value in state.items():
+        if fields := match(PARTS[0], key):
+            parts = [state[part.format(**fields)] for part in PARTS]
+            parts[:2] = [_rotary_rows(x, head_size, to_halves=False) for x in parts[:2]]
+            result[FUSED.format(**fields)] = np.concatenate(parts)
+            continue
+        if any(match(part, key) for part in PARTS[1:]):
+            continue
+        name = _original_name(key)
+        if WEIGHT_NORM.fullmatch(name):
+            result[f"{name}_g"], result[f"{name}_v"] = _norm(value), value
+        else:
+            result[name] = value
+        if name.endswith(".act.alpha"):
+            taps = kaiser_sinc_taps()[None, None]
+            unit = name.removesuffix(".act.alpha")
+            result[f"{unit}.upsample.filter"] = taps
+            result[f"{unit}.downsample.lowpass.filter"] = taps
+        if name == "generator.head.out.bias":
+            result["generator.head.istft.window"] = hann(len(value) - 2)
+    return result
+
+
+def _original_name(key: str) -> str:
+    if key.startswith(SEMANTIC[1]):
+        return SEMANTIC[0] + key.removeprefix(SEMANTIC[1])
+    for there, here in TABLE:
+        if fields := match(here, key):
+            return there.format(**_shifted(fields, -1))
+    raise UserError(f"{key} has no name in a training checkpoint")
+
+
+def _spelled(key: str) -> str:
+    key = key.replace("parametrizations.weight.original0", "weight_g")
+    key = key.replace("parametrizations.weight.original1", "weight_v")
+    return re.sub(r"\.act\.bias$", ".act.beta", key)
+
+
+def fold_weight_norm(state: Mapping[str, np.ndarray], say: Callable[[str], None] = print) -> State:
+    """Replace `weight_g` and `weight_v` by `weight = g v / ||v||`, one norm for each output.
+
+    A plain `weight` beside them (NeuCodec's file) is dropped, as transformers does; if it
+    differs, `say` gets a line, because neuphonic's own package runs with it.
+    """
+    result = {k: v for k, v in state.items() if not k.endswith((".weight_g", ".weight_v"))}
+    stale = []
+    for key, v in state.items():
+        if not key.endswith(".weight_v"):
+            continue
+        name = key.removesuffix("_v")
+        weight = v * (state[f"{name}_g"] / _norm(v))
+        if name in result and not np.allclose(result[name], weight, rtol=1e-4, atol=1e-6):
+            stale.append(name)
+        result[name] = weight
+    if stale:
+        say(
+            f"{len(stale)} plain weights differ from the weight norm beside them, which is used: "
+            + ", ".join(stale[:5])
+        )
+    return result
+
+
+def _norm(v: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.sum(np.square(v), axis=tuple(range(1, v.ndim)), keepdims=True))
+
+
+def _rotary_rows(weight: np.ndarray, head_size: int, to_halves: bool) -> np.ndarray:
+    """Reorder the rows of a query or key projection between interleaved and half-split rotary
+    pairs. Without effect on any output, as the rotation cancels; kept so that files are equal."""
+    grouped = weight.reshape(
+        -1, *((head_size // 2, 2) if to_halves else (2, head_size // 2)), weight.shape[-1]
+    )
+    return np.ascontiguousarray(grouped.swapaxes(1, 2).reshape(weight.shape))
+
+
+def keep_layers(state: Mapping[str, np.ndarray], layers: int) -> State:
+    """Without the semantic encoder's layers from `layers` on: w2v-BERT 2.0 has 24, of which the
+    codecs use 16."""
+    prefix = "semantic_encoder.encoder.layers."
+
+    def kept(key: str) -> bool:
+        return not key.startswith(prefix) or int(key.removeprefix(prefix).split(".")[0]) < layers
+
+    return {key: value for key, value in state.items() if kept(key)}

@@ -1,0 +1,154 @@
+"""The whole codec as one network: waveform -> tokens -> waveform."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from codecbwe_jax.codec.acoustic_encoder import AcousticEncoder
+from codecbwe_jax.codec.backbone import Backbone
+from codecbwe_jax.codec.fbank import stacked_fbank
+from codecbwe_jax.codec.fsq import Quantiser
+from codecbwe_jax.codec.istft_head import IstftHead
+from codecbwe_jax.codec.settings import CodecSettings
+from codecbwe_jax.codec.w2v_bert import W2vBert
+from codecbwe_jax.interop.weights import Rule, under
+
+
+class SemanticAdapter(nn.Module):
+    """Four convolutions over the semantic features `[B, T, C]`.
+
+    The residual adds what the first ReLU gives, not what it gets: the original's ReLU works in
+    place on the skipped tensor.
+    """
+
+    torch_rules: ClassVar[tuple[Rule, ...]] = (Rule("conv{n}", "conv{n}", "conv"),)
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        size = x.shape[-1]
+
+        def conv(n: int, x: jax.Array) -> jax.Array:
+            return nn.Conv(
+                size,
+                (3,),
+                padding=((1, 1),),
+                use_bias=n in (2, 3),
+                dtype=self.dtype,
+                name=f"conv{n}",
+            )(x)
+
+        skipped = nn.relu(conv(1, x))
+        x = conv(3, nn.relu(conv(2, skipped)))
+        return conv(4, x + skipped).astype(jnp.float32)
+
+
+class AcousticDecoder(nn.Module):
+    """Latents `[B, T, C]` -> waveform `[B, T * hop]` at the output rate."""
+
+    torch_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("fc", "fc", "dense"),
+        *under("backbone", "", Backbone.torch_rules),
+        *under("head", "head", IstftHead.torch_rules),
+    )
+
+    settings: CodecSettings
+
+    @nn.compact
+    def __call__(self, latents: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        s = self.settings
+        dtype = jnp.dtype(s.compute_dtype)
+        x = nn.Dense(s.backbone.size, dtype=dtype, name="fc")(latents)
+        x = Backbone(s.backbone, dtype, name="backbone")(x, mask)
+        return IstftHead(s.output_hop_length, name="head")(x)
+
+
+class CodecNetwork(nn.Module):
+    """X-Codec 2.0 (arXiv 2502.04128) and NeuCodec (arXiv 2509.09550), which differ in settings.
+
+    The parts that decide a token (the linear layer before the quantiser and the quantiser) are
+    float32 whatever the compute type is, and the latents are float32 too.
+    """
+
+    torch_rules: ClassVar[tuple[Rule, ...]] = (
+        *under("semantic_encoder", "semantic_encoder", W2vBert.torch_rules),
+        *under("semantic_adapter", "semantic_adapter", SemanticAdapter.torch_rules),
+        *under("acoustic_encoder", "acoustic_encoder", AcousticEncoder.torch_rules),
+        Rule("fc_encoder", "fc_encoder", "dense"),
+        *under("quantizer", "quantizer", Quantiser.torch_rules),
+        *under("acoustic_decoder", "acoustic_decoder", AcousticDecoder.torch_rules),
+    )
+
+    settings: CodecSettings
+
+    def setup(self) -> None:
+        s = self.settings
+        dtype = jnp.dtype(s.compute_dtype)
+        self.semantic_encoder = W2vBert(s.semantic, dtype)
+        self.semantic_adapter = SemanticAdapter(dtype)
+        self.acoustic_encoder = AcousticEncoder(s.encoder_width, s.ratios, s.backbone.size, dtype)
+        width = s.semantic.size + s.backbone.size
+        self.fc_encoder = nn.Dense(width, precision=jax.lax.Precision.HIGHEST)
+        self.quantizer = Quantiser(s.levels, width)
+        self.acoustic_decoder = AcousticDecoder(s)
+
+    def __call__(self, waveform: jax.Array) -> jax.Array:
+        """`[B, samples]` at 16 kHz -> its reconstruction at the output rate, with a
+        straight-through gradient to the encoders' projections."""
+        return self.acoustic_decoder(self.quantise(waveform)[0])
+
+    def quantise(
+        self,
+        waveform: jax.Array,
+        features: jax.Array | None = None,
+        features_mask: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Encode.
+
+        Args:
+          waveform: `[B, samples]`, a multiple of the hop, padded by `CodecSettings.padded`.
+          features: of the semantic encoder, if they were made elsewhere `[B, T, features]`.
+          features_mask: bool `[B, T]`, as the reference masks batches of several lengths. Its
+            convolutions still see the padding, so the tokens are not those of each item alone.
+
+        Returns:
+          (latents `[B, frames, width]`, tokens int32 `[B, frames]`).
+        """
+        s = self.settings
+        if features is None:
+            features = stacked_fbank(waveform, s.fbank_edge)
+        semantic = self.semantic_encoder(features, features_mask)
+        return self.tokens_of(jax.lax.stop_gradient(semantic), self.acoustic_encoder(waveform))
+
+    def tokens_of(self, semantic: jax.Array, acoustic: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Semantic `[B, T, C]` and acoustic `[B, T', C']` features -> (latents, tokens)."""
+        semantic = self.semantic_adapter(semantic)
+        frames = min(semantic.shape[1], acoustic.shape[1])
+        x = self.fc_encoder(jnp.concatenate([semantic[:, :frames], acoustic[:, :frames]], axis=-1))
+        return self.quantizer(average_pool(x, self.settings.pooling))
+
+    def encode(self, waveform: jax.Array) -> jax.Array:
+        """`[B, samples]`, padded -> tokens int32 `[B, frames]`."""
+        return self.quantise(waveform)[1]
+
+    def latents(self, tokens: jax.Array) -> jax.Array:
+        """Tokens `[B, T]` -> what the decoder reads, `[B, T, width]`."""
+        return self.quantizer.latents(tokens)
+
+    def decode(self, tokens: jax.Array) -> jax.Array:
+        """Tokens `[B, T]` -> waveform `[B, T * output_hop_length]`."""
+        return self.acoustic_decoder(self.latents(tokens))
+
+
+def average_pool(x: jax.Array, factor: int) -> jax.Array:
+    """Mean over `factor` frames at a time; frames that do not fill a group are dropped."""
+    if factor == 1:
+        return x
+    frames = x.shape[1] // factor
+    groups = x[:, : frames * factor].reshape(x.shape[0], frames, factor, x.shape[2])
+    return groups.mean(axis=2)
