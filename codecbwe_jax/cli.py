@@ -7,9 +7,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from codecbwe_jax import __version__
 from codecbwe_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from codecbwe_jax.inference.frozen_codec import FrozenCodec
+
+
+SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,11 +63,26 @@ def _parser() -> argparse.ArgumentParser:
     extend.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="files or folders")
     extend.add_argument("--model", required=True, help="folder, or sinc, band_replication")
     extend.add_argument("--output", type=Path, required=True, help="folder, or file for one input")
-    extend.add_argument("--bits", choices=("16", "24", "float"), default="16")
+    extend.add_argument("--bits", choices=tuple(SUBTYPES), default="16")
     extend.add_argument("--chunk-seconds", type=float, default=4.0)
     extend.add_argument("--strict", action="store_true", help="fail if any file was skipped")
     extend.add_argument("--overwrite", action="store_true")
     extend.set_defaults(run=_extend)
+
+    encode = commands.add_parser("encode", help="audio files -> tokens of a codec")
+    decode = commands.add_parser("decode", help="tokens -> audio files")
+    for command, run in ((encode, _encode), (decode, _decode)):
+        command.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="files or folders")
+        command.add_argument("--codec", required=True, help="folder of a codec")
+        command.add_argument(
+            "--output", type=Path, required=True, help="folder, or file for one input"
+        )
+        command.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+        command.add_argument("--window-seconds", type=float, metavar="S", help="longest at once")
+        command.add_argument("--strict", action="store_true", help="fail if any file was skipped")
+        command.add_argument("--overwrite", action="store_true")
+        command.set_defaults(run=run)
+    decode.add_argument("--bits", choices=tuple(SUBTYPES), default="16")
 
     evaluate = commands.add_parser("evaluate", help="score models on recordings")
     evaluate.add_argument("--model", action="append", required=True, help="may be repeated")
@@ -81,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="read a PyTorch original's weights")
     convert.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
     convert.add_argument("--weights", type=Path, required=True)
+    convert.add_argument("--semantic", type=Path, help="w2v-bert-2.0, for a codec without it")
     convert.add_argument("--output", type=Path, required=True, help="folder to make")
     convert.add_argument("--overwrite", action="store_true")
     convert.set_defaults(run=_convert)
@@ -127,10 +150,32 @@ def _extend(args: argparse.Namespace) -> int:
         args.model,
         args.inputs,
         args.output,
-        subtype={"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}[args.bits],
+        subtype=SUBTYPES[args.bits],
         chunk_seconds=args.chunk_seconds,
         overwrite=args.overwrite,
     )
+    return 2 if skipped and args.strict else 0
+
+
+def _codec(args: argparse.Namespace) -> FrozenCodec:
+    from codecbwe_jax.inference.frozen_codec import FrozenCodec
+
+    window = {} if args.window_seconds is None else {"window_seconds": args.window_seconds}
+    return FrozenCodec.load(args.codec, args.dtype, **window)
+
+
+def _encode(args: argparse.Namespace) -> int:
+    from codecbwe_jax.inference.tokens import encode_files
+
+    skipped = encode_files(_codec(args), args.inputs, args.output, args.overwrite)
+    return 2 if skipped and args.strict else 0
+
+
+def _decode(args: argparse.Namespace) -> int:
+    from codecbwe_jax.inference.tokens import decode_files
+
+    subtype = SUBTYPES[args.bits]
+    skipped = decode_files(_codec(args), args.inputs, args.output, subtype, args.overwrite)
     return 2 if skipped and args.strict else 0
 
 
@@ -177,7 +222,7 @@ def _convert(args: argparse.Namespace) -> None:
 
     _refuse_existing(args.output, args.overwrite)
     config = load_config(args.config, args.overrides)
-    convert(config.system.to_dict(), args.weights, args.output)
+    convert(config.system.to_dict(), args.weights, args.output, args.semantic)
     print(f"converted to {args.output}")
 
 

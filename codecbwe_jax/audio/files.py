@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,12 +89,12 @@ def blocks(path: Path, size: int) -> Iterator[np.ndarray]:
         raise UserError(f"{path}: broken at or after sample {start} ({error})") from None
 
 
-def find(folder: Path) -> list[Path]:
-    """All audio files below a folder, sorted by path."""
+def find(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
+    """All files below a folder with one of these endings, sorted by path; not hidden ones."""
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith(".")
     )
 
 

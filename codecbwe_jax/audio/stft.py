@@ -107,6 +107,7 @@ def istft(
     hop_length: int,
     win_length: int | None = None,
     padding: Literal["center", "same"] = "center",
+    lengths: jax.Array | None = None,
 ) -> jax.Array:
     """Inverse of `stft` with a Hann window: weighted overlap-add over the squared window.
 
@@ -117,6 +118,8 @@ def istft(
       padding: "center" is torch.istft(center=True): `(frames - 1) * hop_length` samples;
         "same" is Vocos (gemelo-ai/vocos spectral_ops.py): `frames * hop_length` samples, one
         more when win_length - hop_length is odd.
+      lengths: frames of each item `[batch]` for a spectrum `[batch, frames, bins]`; the frames
+        after them count for nothing, and the samples that they would have made mean nothing.
 
     Returns:
       float32 waveform `[..., samples]`.
@@ -125,6 +128,9 @@ def istft(
     left = (n_fft - win_length) // 2
     window = WINDOWS["hann"](win_length)
     frames = jnp.fft.irfft(spectrum, n_fft)[..., left : left + win_length] * window
+    if lengths is not None:
+        mask = (jnp.arange(frames.shape[1]) < lengths[:, None])[..., None]
+        frames = jnp.where(mask, frames, 0.0)
     y = overlap_add(frames, hop_length)
     if padding == "center":
         start = n_fft // 2 - left
@@ -132,8 +138,12 @@ def istft(
     else:
         start = (win_length - hop_length) // 2
         stop = y.shape[-1] - start
-    envelope = _window_envelope(window, spectrum.shape[-2], hop_length)[start:stop]
-    return y[..., start:stop] / envelope
+    if lengths is None:
+        envelope = _window_envelope(window, spectrum.shape[-2], hop_length)
+    else:
+        envelope = overlap_add(mask * jnp.square(window), hop_length)
+        envelope = jnp.where(envelope > 1e-11, envelope, 1.0)
+    return y[..., start:stop] / envelope[..., start:stop]
 
 
 def _window_envelope(window: np.ndarray, frames: int, hop_length: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.interop.weights import Rule
+from codecbwe_jax.nn.lengths import zero_after
 from codecbwe_jax.nn.snake import AntiAliasedSnake
 
 DILATIONS = (1, 3, 9)
@@ -45,12 +46,19 @@ class AcousticEncoder(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, waveform: jax.Array) -> jax.Array:
-        """`[B, samples]` -> `[B, samples // hop, features]`."""
-        x = _conv(self.width, 7, self.dtype, "conv1")(waveform[..., None].astype(self.dtype))
+    def __call__(self, waveform: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
+        """`[B, samples]` -> `[B, samples // hop, features]`.
+
+        Args:
+          waveform: at 16 kHz.
+          lengths: samples of each item, whole hops (`nn.lengths`).
+        """
+        x = zero_after(waveform[..., None].astype(self.dtype), lengths)
+        x = _conv(self.width, 7, self.dtype, "conv1")(x)
         for i, stride in enumerate(self.ratios):
-            x = EncoderBlock(stride, self.dtype, name=f"block_{i}")(x)
-        x = AntiAliasedSnake(name="snake1")(x)
+            x = EncoderBlock(stride, self.dtype, name=f"block_{i}")(x, lengths)
+            lengths = None if lengths is None else lengths // stride
+        x = zero_after(AntiAliasedSnake(name="snake1")(x, lengths), lengths)
         return _conv(self.features, 3, self.dtype, "conv2")(x).astype(jnp.float32)
 
 
@@ -61,10 +69,10 @@ class EncoderBlock(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, lengths: jax.Array | None) -> jax.Array:
         for i, dilation in enumerate(DILATIONS):
-            x = ResidualUnit(dilation, self.dtype, name=f"res_unit{i + 1}")(x)
-        x = AntiAliasedSnake(name="snake1")(x)
+            x = ResidualUnit(dilation, self.dtype, name=f"res_unit{i + 1}")(x, lengths)
+        x = zero_after(AntiAliasedSnake(name="snake1")(x, lengths), lengths)
         channels, side = x.shape[-1], -(-self.stride // 2)
         return nn.Conv(
             2 * channels,
@@ -83,11 +91,11 @@ class ResidualUnit(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, lengths: jax.Array | None) -> jax.Array:
         channels = x.shape[-1]
-        y = AntiAliasedSnake(name="snake1")(x)
+        y = zero_after(AntiAliasedSnake(name="snake1")(x, lengths), lengths)
         y = _conv(channels, 7, self.dtype, "conv1", self.dilation)(y)
-        y = AntiAliasedSnake(name="snake2")(y)
+        y = AntiAliasedSnake(name="snake2")(y, lengths)
         return x + _conv(channels, 1, self.dtype, "conv2")(y)
 
 

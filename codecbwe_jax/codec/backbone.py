@@ -11,6 +11,7 @@ import numpy as np
 from flax import linen as nn
 
 from codecbwe_jax.interop.weights import Rule
+from codecbwe_jax.nn.lengths import mask_of, zero_after
 
 EPS = 1e-6
 GROUPS = 32
@@ -62,24 +63,33 @@ class Backbone(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self,
+        x: jax.Array,
+        lengths: jax.Array | None = None,
+        attention_mask: jax.Array | None = None,
+    ) -> jax.Array:
         """Transform features.
 
         Args:
           x: `[B, T, C]`.
-          mask: bool `[B, T]`, False for frames that attention must not look at.
+          lengths: frames of each item; what follows them has no effect (`nn.lengths`).
+          attention_mask: bool `[B, T]`, False for frames that attention alone must not look at;
+            it is what transformers' NeuCodec does with a padded batch.
 
         Returns:
           float32 `[B, T, size]`.
         """
         s = self.settings
+        mask = mask_of(lengths, x.shape[1]) if attention_mask is None else attention_mask
+        x = zero_after(x, lengths)
         x = _conv(s.size, 7, self.dtype, "embed")(x).astype(jnp.float32)
         for i in range(2):
-            x = ResidualBlock(self.dtype, name=f"prior_net_{i}")(x)
+            x = ResidualBlock(self.dtype, name=f"prior_net_{i}")(x, lengths)
         for i in range(s.layers):
             x = TransformerLayer(s, self.dtype, name=f"layers_{i}")(x, mask)
         for i in range(2):
-            x = ResidualBlock(self.dtype, name=f"post_net_{i}")(x)
+            x = ResidualBlock(self.dtype, name=f"post_net_{i}")(x, lengths)
         return nn.LayerNorm(EPS, name="norm")(x)
 
 
@@ -95,10 +105,12 @@ class ResidualBlock(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        y = x
+    def __call__(self, x: jax.Array, lengths: jax.Array | None) -> jax.Array:
+        y, mask = x, mask_of(lengths, x.shape[1])
+        mask = None if mask is None else jnp.broadcast_to(mask[..., None], x.shape)
         for n in (1, 2):
-            y = nn.silu(nn.GroupNorm(GROUPS, epsilon=EPS, name=f"norm{n}")(y))
+            y = nn.silu(nn.GroupNorm(GROUPS, epsilon=EPS, name=f"norm{n}")(y, mask=mask))
+            y = zero_after(y, lengths)
             y = _conv(x.shape[-1], 3, self.dtype, f"conv{n}")(y).astype(jnp.float32)
         return x + y
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 
 from codecbwe_jax.audio.mel import mel_filterbank, mel_spectrum
 from codecbwe_jax.audio.stft import frame
+from codecbwe_jax.nn.lengths import mask_of, zero_after
 
 RATE = 16000
 FRAME_LENGTH, FRAME_SHIFT, N_FFT, N_MELS = 400, 160, 512, 80
@@ -54,22 +56,31 @@ def log_mel(waveform: jax.Array) -> jax.Array:
     return jnp.log(jnp.maximum(mel_spectrum(power, kaldi_filterbank()), LOG_FLOOR))
 
 
-def stacked_fbank(waveform: jax.Array, edge: int) -> jax.Array:
-    """Features that w2v-BERT 2.0 reads.
+def frame_count(samples: Any, edge: int) -> Any:
+    """Stacked frames of so many samples; numbers or arrays."""
+    return (1 + (samples + 2 * edge - FRAME_LENGTH) // FRAME_SHIFT) // 2
 
-    Every mel bin is normalised over the waveform's own frames, so a batch must hold waveforms of
-    one length (transformers' Xcodec2FeatureExtractor and NeuCodecFeatureExtractor).
+
+def stacked_fbank(waveform: jax.Array, edge: int, lengths: jax.Array | None = None) -> jax.Array:
+    """Features that w2v-BERT 2.0 reads: log mel, every bin normalised over the waveform's frames
+    (transformers' Xcodec2FeatureExtractor and NeuCodecFeatureExtractor).
 
     Args:
       waveform: `[B, samples]` at 16 kHz, already padded to whole hops of 320.
       edge: zeros added at both ends: 160 for X-Codec 2.0, 0 for NeuCodec.
+      lengths: samples of each item, also whole hops (`nn.lengths`).
 
     Returns:
       float32 `[B, frames, 160]`: with k hops, k frames for edge 160 and k - 1 for edge 0.
     """
+    samples = jnp.full(waveform.shape[0], waveform.shape[1]) if lengths is None else lengths
+    waveform = zero_after(waveform, lengths)
     mel = log_mel(jnp.pad(waveform, ((0, 0), (edge, edge))))
-    mean = mel.mean(axis=1, keepdims=True)
-    variance = jnp.sum(jnp.square(mel - mean), axis=1, keepdims=True) / (mel.shape[1] - 1)
+    frames = 1 + (samples + 2 * edge - FRAME_LENGTH) // FRAME_SHIFT
+    mask = mask_of(frames, mel.shape[1])[..., None]
+    frames = frames[:, None, None]
+    mean = jnp.sum(mel, axis=1, keepdims=True, where=mask) / frames
+    variance = jnp.sum(jnp.square(mel - mean), axis=1, keepdims=True, where=mask) / (frames - 1)
     mel = (mel - mean) / jnp.sqrt(variance + VARIANCE_FLOOR)
     pairs = mel.shape[1] // 2
     return mel[:, : 2 * pairs].reshape(mel.shape[0], pairs, 2 * N_MELS)

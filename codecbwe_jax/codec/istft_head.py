@@ -14,7 +14,9 @@ from codecbwe_jax.interop.weights import Rule
 
 class IstftHead(nn.Module):
     """Linear layer to log magnitude and phase, exp and clip, inverse STFT: `[B, T, C]` ->
-    `[B, T * hop_length]`, float32. Source: Vocos (arXiv 2306.00814) as X-Codec 2.0 has it.
+    `[B, T * hop_length]`, float32; `lengths` as in `audio.stft.istft`.
+
+    Source: Vocos (arXiv 2306.00814) as X-Codec 2.0 has it.
 
     Attributes:
       hop_length: samples for each frame; n_fft is four times that.
@@ -27,12 +29,12 @@ class IstftHead(nn.Module):
     clip: float = 100.0
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
         n_fft = 4 * self.hop_length
         x = nn.Dense(n_fft + 2, name="linear")(x.astype(jnp.float32))
         magnitude, phase = polar_parts(x, self.clip)
         spectrum = jax.lax.complex(magnitude * jnp.cos(phase), magnitude * jnp.sin(phase))
-        return istft(spectrum, n_fft, self.hop_length, padding="same")
+        return istft(spectrum, n_fft, self.hop_length, padding="same", lengths=lengths)
 
 
 def polar_parts(x: jax.Array, clip: float) -> tuple[jax.Array, jax.Array]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from codecbwe_jax.audio.window import hann
+from codecbwe_jax.codec.settings import CodecSettings
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.interop.weights import match
 from codecbwe_jax.nn.snake import kaiser_sinc_taps
@@ -91,7 +92,7 @@ def from_original(
     """A training checkpoint's tensors under canonical names.
 
     Accepts every spelling of weight norm and of Snake's beta (`act.bias`); folds weight norm
-    where it finds it. Semantic layers are passed on whole; see `keep_layers`.
+    where it finds it. The semantic encoder keeps all its layers.
 
     Args:
       state: PyTorch names -> arrays.
@@ -204,9 +205,64 @@ def _rotary_rows(weight: np.ndarray, head_size: int, to_halves: bool) -> np.ndar
     return np.ascontiguousarray(grouped.swapaxes(1, 2).reshape(weight.shape))
 
 
-def keep_layers(state: Mapping[str, np.ndarray], layers: int) -> State:
-    """Without the semantic encoder's layers from `layers` on: w2v-BERT 2.0 has 24, of which the
-    codecs use 16."""
+def canonical(
+    state: Mapping[str, np.ndarray],
+    settings: CodecSettings,
+    semantic: Mapping[str, np.ndarray] | None = None,
+    say: Callable[[str], None] = print,
+) -> State:
+    """A codec's tensors under canonical names, from a checkpoint of any naming.
+
+    Args:
+      state: a training checkpoint (`CodecEnc.*`, `generator.*`, ...) or a transformers model's.
+      settings: of the codec; of w2v-BERT's 24 layers, those that it uses are kept.
+      semantic: a checkpoint of facebook/w2v-bert-2.0, for a `state` without these tensors.
+      say: gets lines about what is odd but not wrong.
+
+    Raises:
+      UserError: if the naming is not known, or tensors in it are not.
+    """
+    if any(key.startswith(("CodecEnc.", "generator.")) for key in state):
+        result = from_original(state, settings.backbone.head_size, say)
+    elif any(key.startswith("acoustic_encoder.") for key in state):
+        result = dict(state)
+    else:
+        some = ", ".join(list(state)[:3])
+        raise UserError(
+            f"not a codec's checkpoint: its tensors are named {some}, ...; known are training "
+            "checkpoints (CodecEnc.*, generator.*) and transformers models (acoustic_encoder.*)"
+        )
+    if semantic:
+        result |= from_w2v_bert(semantic)
+    elif not any(key.startswith(SEMANTIC[1]) for key in result):
+        raise UserError(
+            "this checkpoint holds no semantic encoder (semantic_model.*): give the weights of "
+            "facebook/w2v-bert-2.0 with --semantic"
+        )
+    return _keep_layers(result, settings.semantic.layers)
+
+
+def from_w2v_bert(state: Mapping[str, np.ndarray]) -> State:
+    """A checkpoint of facebook/w2v-bert-2.0 alone, under canonical names.
+
+    Raises:
+      UserError: if it is something else.
+    """
+    bare = {key.removeprefix("wav2vec2_bert."): value for key, value in state.items()}
+    if "feature_projection.projection.weight" not in bare:
+        some = ", ".join(list(state)[:3])
+        raise UserError(f"not a checkpoint of w2v-bert-2.0: its tensors are named {some}, ...")
+    known = ("feature_projection.", "encoder.layers.", "masked_spec_embed")
+    return {SEMANTIC[1] + key: value for key, value in bare.items() if key.startswith(known)}
+
+
+def to_w2v_bert(state: Mapping[str, np.ndarray]) -> State:
+    """The semantic encoder of canonical tensors under w2v-bert-2.0's own names."""
+    prefix = SEMANTIC[1]
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _keep_layers(state: Mapping[str, np.ndarray], layers: int) -> State:
     prefix = "semantic_encoder.encoder.layers."
 
     def kept(key: str) -> bool:

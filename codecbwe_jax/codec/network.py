@@ -10,12 +10,13 @@ from flax import linen as nn
 
 from codecbwe_jax.codec.acoustic_encoder import AcousticEncoder
 from codecbwe_jax.codec.backbone import Backbone
-from codecbwe_jax.codec.fbank import stacked_fbank
+from codecbwe_jax.codec.fbank import frame_count, stacked_fbank
 from codecbwe_jax.codec.fsq import Quantiser
 from codecbwe_jax.codec.istft_head import IstftHead
 from codecbwe_jax.codec.settings import CodecSettings
 from codecbwe_jax.codec.w2v_bert import W2vBert
 from codecbwe_jax.interop.weights import Rule, under
+from codecbwe_jax.nn.lengths import mask_of, zero_after
 
 
 class SemanticAdapter(nn.Module):
@@ -30,7 +31,7 @@ class SemanticAdapter(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
         size = x.shape[-1]
 
         def conv(n: int, x: jax.Array) -> jax.Array:
@@ -41,7 +42,7 @@ class SemanticAdapter(nn.Module):
                 use_bias=n in (2, 3),
                 dtype=self.dtype,
                 name=f"conv{n}",
-            )(x)
+            )(zero_after(x, lengths))
 
         skipped = nn.relu(conv(1, x))
         x = conv(3, nn.relu(conv(2, skipped)))
@@ -60,12 +61,18 @@ class AcousticDecoder(nn.Module):
     settings: CodecSettings
 
     @nn.compact
-    def __call__(self, latents: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self,
+        latents: jax.Array,
+        lengths: jax.Array | None = None,
+        attention_mask: jax.Array | None = None,
+    ) -> jax.Array:
+        """Decode; `lengths` and `attention_mask` as in `Backbone`."""
         s = self.settings
         dtype = jnp.dtype(s.compute_dtype)
         x = nn.Dense(s.backbone.size, dtype=dtype, name="fc")(latents)
-        x = Backbone(s.backbone, dtype, name="backbone")(x, mask)
-        return IstftHead(s.output_hop_length, name="head")(x)
+        x = Backbone(s.backbone, dtype, name="backbone")(x, lengths, attention_mask)
+        return IstftHead(s.output_hop_length, name="head")(x, lengths)
 
 
 class CodecNetwork(nn.Module):
@@ -105,6 +112,7 @@ class CodecNetwork(nn.Module):
     def quantise(
         self,
         waveform: jax.Array,
+        lengths: jax.Array | None = None,
         features: jax.Array | None = None,
         features_mask: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
@@ -112,8 +120,9 @@ class CodecNetwork(nn.Module):
 
         Args:
           waveform: `[B, samples]`, a multiple of the hop, padded by `CodecSettings.padded`.
+          lengths: samples of each item, also padded so; each gives what it gives alone.
           features: of the semantic encoder, if they were made elsewhere `[B, T, features]`.
-          features_mask: bool `[B, T]`, as the reference masks batches of several lengths. Its
+          features_mask: bool `[B, T]`, as transformers masks batches of several lengths. Its
             convolutions still see the padding, so the tokens are not those of each item alone.
 
         Returns:
@@ -121,28 +130,39 @@ class CodecNetwork(nn.Module):
         """
         s = self.settings
         if features is None:
-            features = stacked_fbank(waveform, s.fbank_edge)
-        semantic = self.semantic_encoder(features, features_mask)
-        return self.tokens_of(jax.lax.stop_gradient(semantic), self.acoustic_encoder(waveform))
+            features = stacked_fbank(waveform, s.fbank_edge, lengths)
+        frames = None if lengths is None else frame_count(lengths, s.fbank_edge)
+        if frames is not None:
+            features_mask = mask_of(frames, features.shape[1])
+        semantic = jax.lax.stop_gradient(self.semantic_encoder(features, features_mask))
+        return self.tokens_of(semantic, self.acoustic_encoder(waveform, lengths), frames)
 
-    def tokens_of(self, semantic: jax.Array, acoustic: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Semantic `[B, T, C]` and acoustic `[B, T', C']` features -> (latents, tokens)."""
-        semantic = self.semantic_adapter(semantic)
+    def tokens_of(
+        self, semantic: jax.Array, acoustic: jax.Array, lengths: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Semantic `[B, T, C]` and acoustic `[B, T', C']` features -> (latents, tokens).
+
+        `lengths` are semantic frames of each item.
+        """
+        semantic = self.semantic_adapter(semantic, lengths)
         frames = min(semantic.shape[1], acoustic.shape[1])
         x = self.fc_encoder(jnp.concatenate([semantic[:, :frames], acoustic[:, :frames]], axis=-1))
         return self.quantizer(average_pool(x, self.settings.pooling))
 
-    def encode(self, waveform: jax.Array) -> jax.Array:
-        """`[B, samples]`, padded -> tokens int32 `[B, frames]`."""
-        return self.quantise(waveform)[1]
+    def encode(self, waveform: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
+        """`[B, samples]`, padded -> tokens int32 `[B, frames]`; `lengths` as in `quantise`."""
+        return self.quantise(waveform, lengths)[1]
 
     def latents(self, tokens: jax.Array) -> jax.Array:
         """Tokens `[B, T]` -> what the decoder reads, `[B, T, width]`."""
         return self.quantizer.latents(tokens)
 
-    def decode(self, tokens: jax.Array) -> jax.Array:
-        """Tokens `[B, T]` -> waveform `[B, T * output_hop_length]`."""
-        return self.acoustic_decoder(self.latents(tokens))
+    def decode(self, tokens: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
+        """Tokens `[B, T]` -> waveform `[B, T * output_hop_length]`.
+
+        `lengths` are tokens of each item; each gives what it gives alone.
+        """
+        return self.acoustic_decoder(self.latents(tokens), lengths)
 
 
 def average_pool(x: jax.Array, factor: int) -> jax.Array:

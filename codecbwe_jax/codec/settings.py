@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from codecbwe_jax.codec.backbone import BackboneSettings
 from codecbwe_jax.codec.w2v_bert import SemanticSettings
@@ -40,6 +41,13 @@ class CodecSettings:
     compute_dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        # as they come from a config or from JSON
+        for name, kind in (("semantic", SemanticSettings), ("backbone", BackboneSettings)):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                object.__setattr__(self, name, _made(kind, name, value))
+        for name in ("ratios", "levels"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.family not in ("xcodec2", "neucodec"):
             raise UserError(f"codec family {self.family!r}; known: xcodec2, neucodec")
         if self.compute_dtype not in ("float32", "bfloat16"):
@@ -73,7 +81,19 @@ class CodecSettings:
         """Length that a waveform is padded to with zeros: whole hops, at least one zero."""
         return (samples // self.hop_length + 1) * self.hop_length
 
+    def window(self, tokens: int) -> int:
+        """Samples at 16 kHz that give so many tokens when nothing is padded."""
+        lost = self.hop_length if self.family == "neucodec" else 0
+        return tokens * self.token_hop_length + lost
+
     def tokens(self, samples: int) -> int:
         """Tokens that the reference gives for a waveform of so many samples at 16 kHz."""
         frames = samples // self.hop_length + (1 if self.family == "xcodec2" else 0)
         return frames // self.pooling
+
+
+def _made(kind: type, name: str, values: Mapping[str, Any]) -> Any:
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise UserError(f"config.system.{name}: {error}") from None

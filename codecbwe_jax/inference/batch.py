@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from codecbwe_jax.audio import files
@@ -13,36 +13,79 @@ from codecbwe_jax.inference.extender import BandwidthExtender
 BLOCK_SECONDS = 4
 
 
-def plan(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
+def plan(
+    inputs: Sequence[Path],
+    output: Path,
+    suffix: str = ".wav",
+    wanted: Sequence[str] = files.SUFFIXES,
+    overwrite: bool = False,
+) -> list[tuple[Path, Path]]:
     """Which file becomes which.
 
     Args:
       inputs: files and folders; folders keep their sub-folders.
       output: a file name if there is one input file, else a folder.
+      suffix: of the outputs.
+      wanted: endings of the files that count in a folder.
+      overwrite: outputs may exist.
 
     Raises:
-      UserError: if an input does not exist, a folder holds no audio, or two inputs would become
-        one file.
+      UserError: if an input does not exist, a folder holds nothing, two inputs would become one
+        file, or an output exists.
     """
     pairs: list[tuple[Path, Path]] = []
     for item in inputs:
         if item.is_dir():
-            found = files.find(item)
+            found = files.find(item, wanted)
             if not found:
-                raise UserError(f"{item}: no audio files in it ({', '.join(files.SUFFIXES)})")
-            pairs += [(p, (output / p.relative_to(item)).with_suffix(".wav")) for p in found]
+                raise UserError(f"{item}: no such files in it ({', '.join(wanted)})")
+            pairs += [(p, (output / p.relative_to(item)).with_suffix(suffix)) for p in found]
         elif not item.exists():
             raise UserError(f"{item}: no such file")
         elif len(inputs) == 1 and output.suffix and not output.is_dir():
             pairs.append((item, output))
         else:
-            pairs.append((item, output / f"{item.stem}.wav"))
+            pairs.append((item, output / f"{item.stem}{suffix}"))
     by_target: dict[Path, Path] = {}
     for source, target in pairs:
         if target in by_target:
             raise UserError(f"{by_target[target]} and {source} would both become {target}")
         by_target[target] = source
+        if target.exists() and not overwrite:
+            raise UserError(f"{target} exists; give --overwrite to replace it")
     return pairs
+
+
+def each_file(
+    pairs: Sequence[tuple[Path, Path]], work: Callable[[Path, Path], None], done: str
+) -> list[tuple[Path, str]]:
+    """Work on files one after the other; what raises UserError is named, skipped and counted.
+
+    Args:
+      pairs: sources and targets.
+      work: makes a target from a source.
+      done: what it does to them, as a past participle, for the messages.
+
+    Returns:
+      Skipped files with the reason.
+
+    Raises:
+      UserError: if all were skipped.
+    """
+    skipped: list[tuple[Path, str]] = []
+    for source, target in pairs:
+        try:
+            work(source, target)
+            print(f"{source} -> {target}", flush=True)
+        except UserError as error:
+            skipped.append((source, str(error)))
+            print(f"skipped: {error}", file=sys.stderr, flush=True)
+    if len(skipped) == len(pairs):
+        reason = skipped[0][1] if len(pairs) == 1 else f"none of {len(pairs)} files was {done}"
+        raise UserError(reason)
+    if skipped:
+        print(f"{len(pairs) - len(skipped)} {done}, {len(skipped)} skipped", file=sys.stderr)
+    return skipped
 
 
 def extend_files(
@@ -68,25 +111,11 @@ def extend_files(
     Raises:
       UserError: if nothing could be extended, or an output exists.
     """
-    pairs = plan(inputs, output)
-    for _, target in pairs:
-        if target.exists() and not overwrite:
-            raise UserError(f"{target} exists; give --overwrite to replace it")
+    pairs = plan(inputs, output, overwrite=overwrite)
     extender = BandwidthExtender.load(model, chunk_seconds=chunk_seconds)
-    skipped: list[tuple[Path, str]] = []
-    for source, target in pairs:
-        try:
-            extend_file(extender, source, target, subtype)
-            print(f"{source} -> {target}", flush=True)
-        except UserError as error:
-            skipped.append((source, str(error)))
-            print(f"skipped: {error}", file=sys.stderr, flush=True)
-    if len(skipped) == len(pairs):
-        reason = skipped[0][1] if len(pairs) == 1 else f"none of {len(pairs)} files was extended"
-        raise UserError(reason)
-    if skipped:
-        print(f"{len(pairs) - len(skipped)} extended, {len(skipped)} skipped", file=sys.stderr)
-    return skipped
+    return each_file(
+        pairs, lambda source, target: extend_file(extender, source, target, subtype), "extended"
+    )
 
 
 def extend_file(

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
-from safetensors.numpy import load_file
 
 from codecbwe_jax import systems
+from codecbwe_jax.codec import transformers
 from codecbwe_jax.config import read_json
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.interop.files import read_shards
 from codecbwe_jax.interop.weights import from_torch
 from codecbwe_jax.systems.base import Params, System
 
@@ -41,7 +41,8 @@ def load_model(where: str | Path) -> Model:
 
     Args:
       where: a work folder (its newest checkpoint; the moving average if it has one), a converted
-        or exported folder, or the name of a baseline ("sinc", "band_replication").
+        or exported folder, a transformers folder of a codec, or the name of a baseline ("sinc",
+        "band_replication").
 
     Raises:
       UserError: if there is no model, or its weights do not fit its config.
@@ -55,31 +56,24 @@ def load_model(where: str | Path) -> Model:
             f"folder, or one of {', '.join(BASELINES)}"
         )
     config = read_json(folder / "config.json")
-    if "system" not in config:
-        raise UserError(f"{folder / 'config.json'}: no field 'system'; not a model of ours")
-    system = systems.build(_tuples(config["system"]))
+    system = _system(config, folder)
     if (folder / "checkpoints").is_dir():
         return _from_workdir(folder, system)
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise UserError(f"{folder}: neither checkpoints/ nor model.safetensors in it")
     shapes = jax.eval_shape(system.init, jax.random.key(0))
-    params = from_torch(system.torch_rules, read_safetensors(weights), shapes)
+    params = from_torch(system.torch_rules, read_shards(folder), shapes)
     return Model(folder.name, system, params, config.get("facts", {}))
 
 
-def read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """Tensors of a safetensors file.
-
-    Raises:
-      UserError: if it is missing, cut off or no such file.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        return load_file(path)
-    except Exception as error:  # safetensors raises its own type, and OSError
-        raise UserError(f"{path}: not a whole safetensors file ({error})") from None
+def _system(config: dict[str, Any], folder: Path) -> System:
+    if "system" in config:
+        return systems.build(_tuples(config["system"]))
+    if config.get("model_type") in transformers.CLASSES:
+        settings = dataclasses.asdict(transformers.settings_of(config))
+        return systems.build({"name": "codec", **settings})
+    raise UserError(
+        f"{folder / 'config.json'}: neither a model of ours (field 'system') nor one of "
+        f"transformers' {' and '.join(transformers.CLASSES.values())}"
+    )
 
 
 def _from_workdir(folder: Path, system: System) -> Model:

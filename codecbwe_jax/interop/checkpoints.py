@@ -3,66 +3,33 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from safetensors.numpy import save_file
 
 from codecbwe_jax import __version__, systems
+from codecbwe_jax.codec import names, transformers
 from codecbwe_jax.config import write_json
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.inference.model import Model, read_safetensors
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.interop.files import read_torch
 from codecbwe_jax.interop.weights import from_torch, to_torch
-
-# A checkpoint may hold its state dict under one of these.
-NESTED = ("generator", "state_dict", "model")
+from codecbwe_jax.systems.codec import Codec
 
 
-def read_torch(path: Path) -> dict[str, np.ndarray]:
-    """State dict of a checkpoint as NumPy arrays.
-
-    Args:
-      path: `.safetensors`, or a file of torch.save holding tensors only: other pickled objects
-        are refused, because loading them could run code.
-
-    Raises:
-      UserError: if the file is missing or broken, or torch is needed and not installed.
-    """
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        import torch
-    except ImportError:
-        raise UserError(
-            f"{path}: reading this format needs torch (pip install torch); .safetensors does not"
-        ) from None
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(f"{path}: not a checkpoint that can be read safely ({first})") from None
-    for name in NESTED:
-        if isinstance(state, dict) and isinstance(state.get(name), dict):
-            state = state[name]
-            break
-    if not isinstance(state, dict):
-        raise UserError(f"{path}: holds a {type(state).__name__}, not a state dict")
-    return {k: v.detach().float().numpy() for k, v in state.items() if hasattr(v, "detach")}
-
-
-def convert(system_settings: dict[str, Any], weights: Path, output: Path) -> Model:
+def convert(
+    system_settings: dict[str, Any], weights: Path, output: Path, semantic: Path | None = None
+) -> Model:
     """PyTorch weights -> a model folder, checked strictly against the config.
 
     Args:
       system_settings: `config.system`.
       weights: a checkpoint that `read_torch` reads.
       output: folder to make.
+      semantic: weights of facebook/w2v-bert-2.0, for a codec's checkpoint that lacks them.
 
     Returns:
       The model.
@@ -71,8 +38,14 @@ def convert(system_settings: dict[str, Any], weights: Path, output: Path) -> Mod
       UserError: if the weights do not fit; every mismatch is listed.
     """
     system = systems.build(system_settings)
+    state = read_torch(weights)
+    if isinstance(system, Codec):
+        extra = read_torch(semantic) if semantic else {}
+        state = names.canonical(state, system, extra)
+    elif semantic:
+        raise UserError(f"--semantic is for codecs; this is {system_settings.get('name')}")
     shapes = jax.eval_shape(system.init, jax.random.key(0))
-    params = from_torch(system.torch_rules, read_torch(weights), shapes)
+    params = from_torch(system.torch_rules, state, shapes)
     model = Model(output.name, system, params, {"source": weights.name})
     write_folder(model, system_settings, output)
     return model
@@ -82,7 +55,8 @@ def write_folder(
     model: Model, system_settings: dict[str, Any], output: Path, extra: Path | None = None
 ) -> None:
     """Write `config.json`, `model.safetensors` (the original's names) and perhaps one more file,
-    under a temporary name until the folder is complete.
+    under a temporary name until the folder is complete. A codec's folder is one that transformers
+    loads, if one of its classes is such a codec.
 
     Raises:
       UserError: if the folder cannot be written.
@@ -96,7 +70,8 @@ def write_folder(
         facts = {**model.facts, "written_by": f"codecbwe_jax {__version__}"}
         facts["tensors"] = len(tensors)
         facts["parameters"] = int(sum(t.size for t in tensors.values()))
-        write_json(partial / "config.json", {"system": dict(system_settings), "facts": facts})
+        config = {"system": dict(system_settings), "facts": facts}
+        write_json(partial / "config.json", _transformers_config(model.system) | config)
         if extra:
             shutil.copyfile(extra, partial / extra.name)
         if output.exists():
@@ -106,3 +81,10 @@ def write_folder(
         raise UserError(f"{output}: cannot be written ({error.strerror})") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _transformers_config(system: systems.System) -> dict[str, Any]:
+    try:
+        return transformers.config_of(system) if isinstance(system, Codec) else {}
+    except UserError:
+        return {}

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from codecbwe_jax.nn.lengths import fill_after, last_of
+
 TAPS = 12
 
 
@@ -55,11 +57,16 @@ def snake_beta(x: jax.Array, alpha: jax.Array, beta: jax.Array) -> jax.Array:
 
 
 class AntiAliasedSnake(nn.Module):
-    """SnakeBeta at the double rate between two half-band filters: `[B, T, C]` -> `[B, T, C]`."""
+    """SnakeBeta at the double rate between two half-band filters: `[B, T, C]` -> `[B, T, C]`.
+
+    With `lengths` (see `nn.lengths`) the end that is repeated is each item's own.
+    """
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
         alpha = self.param("alpha", nn.initializers.zeros, (x.shape[-1],))
         beta = self.param("beta", nn.initializers.zeros, (x.shape[-1],))
-        even, odd = upsample_by_two(x)
-        return downsample_by_two(snake_beta(even, alpha, beta), snake_beta(odd, alpha, beta))
+        even, odd = upsample_by_two(fill_after(x, lengths, last_of(x, lengths)))
+        even, odd = snake_beta(even, alpha, beta), snake_beta(odd, alpha, beta)
+        last = last_of(odd, lengths)
+        return downsample_by_two(fill_after(even, lengths, last), fill_after(odd, lengths, last))

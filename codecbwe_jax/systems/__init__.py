@@ -12,6 +12,7 @@ from codecbwe_jax.systems.base import System
 
 REGISTRY: dict[str, str] = {
     "ap_bwe": "codecbwe_jax.systems.ap_bwe:ApBwe",
+    "codec": "codecbwe_jax.systems.codec:Codec",
     "sinc": "codecbwe_jax.systems.baselines:Sinc",
     "band_replication": "codecbwe_jax.systems.baselines:BandReplication",
 }

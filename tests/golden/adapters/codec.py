@@ -383,7 +383,7 @@ def codec_shapes(settings: CodecSettings) -> Any:
 
 def everything(network: CodecNetwork, waveform: jax.Array, features: jax.Array) -> Any:
     """Run every part once."""
-    latents, tokens = network.quantise(waveform, features)
+    latents, tokens = network.quantise(waveform, None, features)
     return network.acoustic_decoder(latents), tokens
 
 
@@ -395,13 +395,13 @@ def transformers_model(family: str) -> Callable[[Case], Values]:
         wave, features = case.given("input_values")[:, 0], case.given("input_features")
         mask = case.given("input_features_mask").astype(bool)
         (latents, tokens), inner = run(
-            network, params, wave, features, mask, method=CodecNetwork.quantise
+            network, params, wave, None, features, mask, method=CodecNetwork.quantise
         )
         codes_mask = reference_mask(case, settings, tokens.shape[1])
         decoder_mask = codes_mask.astype(bool) if family == "neucodec" else None
 
         def decode(latents: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, Values]:
-            return run(AcousticDecoder(settings), params["acoustic_decoder"], latents, mask)
+            return run(AcousticDecoder(settings), params["acoustic_decoder"], latents, None, mask)
 
         audio, decoded = decode(latents, decoder_mask)
         z = inner["quantizer/project_in"]
@@ -460,7 +460,7 @@ def alone(case: Case, settings: CodecSettings, params: Any, item: int, frames: i
     wave = case.io["input_values"][item : item + 1, 0, : hops * settings.hop_length]
     features = case.io["input_features"][item : item + 1, :frames]
     latents, tokens = network.apply(
-        {"params": params}, wave, features, method=CodecNetwork.quantise
+        {"params": params}, wave, None, features, method=CodecNetwork.quantise
     )
     audio = AcousticDecoder(settings).apply({"params": params["acoustic_decoder"]}, latents)
     return {

@@ -1,0 +1,147 @@
+"""Files of tokens: encode audio files into them, decode them into audio files."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soxr
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from codecbwe_jax.audio import files
+from codecbwe_jax.codec.settings import INPUT_RATE
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.inference.batch import each_file, plan
+from codecbwe_jax.inference.frozen_codec import FrozenCodec
+
+SUFFIX = ".tokens"
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenFile:
+    """What a token file holds; on disk it is a safetensors file.
+
+    Attributes:
+      tokens: int32 `[channels, frames]`.
+      rate: of the source in Hz.
+      samples: length of the source at that rate.
+      codec: content hash of the codec that made the tokens.
+    """
+
+    tokens: np.ndarray
+    rate: int
+    samples: int
+    codec: str
+
+    def write(self, path: Path) -> None:
+        """Write under a temporary name and rename.
+
+        Raises:
+          UserError: if the file cannot be written.
+        """
+        partial = path.with_name(f".{path.name}.partial")
+        small = self.tokens.astype(np.uint16 if self.tokens.max(initial=0) < 2**16 else np.int32)
+        facts = {"rate": str(self.rate), "samples": str(self.samples), "codec": self.codec}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({"tokens": small}, partial, metadata=facts)
+            os.replace(partial, path)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def read(cls, path: Path) -> TokenFile:
+        """Read.
+
+        Raises:
+          UserError: if the file is missing or no token file.
+        """
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        try:
+            with safe_open(path, "np") as file:
+                facts, tokens = file.metadata() or {}, file.get_tensor("tokens")
+            return cls(
+                tokens.astype(np.int32), int(facts["rate"]), int(facts["samples"]), facts["codec"]
+            )
+        except Exception as error:  # safetensors raises its own type
+            raise UserError(f"{path}: not a token file ({error})") from None
+
+
+def encode_files(
+    codec: FrozenCodec, inputs: Sequence[Path], output: Path, overwrite: bool = False
+) -> list[tuple[Path, str]]:
+    """Encode audio files; each becomes one token file. What cannot be read is skipped.
+
+    Args:
+      codec: to encode with.
+      inputs, output: see `inference.batch.plan`.
+      overwrite: replace existing files.
+
+    Returns:
+      Skipped files with the reason.
+
+    Raises:
+      UserError: if nothing could be encoded, or an output exists.
+    """
+    pairs = plan(inputs, output, SUFFIX, overwrite=overwrite)
+
+    def encode(source: Path, target: Path) -> None:
+        waveform, rate = files.read(source)
+        tokens = np.stack(codec.encode_all(list(_at_16_khz(waveform, rate, source).T)))
+        TokenFile(tokens, rate, len(waveform), codec.content_hash).write(target)
+
+    return each_file(pairs, encode, "encoded")
+
+
+def _at_16_khz(waveform: np.ndarray, rate: int, source: Path) -> np.ndarray:
+    if rate < INPUT_RATE:
+        raise UserError(f"{source}: its rate is {rate} Hz; the codec hears {INPUT_RATE} Hz")
+    return waveform if rate == INPUT_RATE else soxr.resample(waveform, rate, INPUT_RATE)
+
+
+def decode_files(
+    codec: FrozenCodec,
+    inputs: Sequence[Path],
+    output: Path,
+    subtype: str = "PCM_16",
+    overwrite: bool = False,
+) -> list[tuple[Path, str]]:
+    """Decode token files; each becomes one audio file as long as its source.
+
+    Args:
+      codec: to decode with; the one that made the tokens.
+      inputs, output: see `inference.batch.plan`.
+      subtype: of the output: "PCM_16", "PCM_24" or "FLOAT".
+      overwrite: replace existing files.
+
+    Returns:
+      Skipped files with the reason.
+
+    Raises:
+      UserError: if nothing could be decoded, or an output exists.
+    """
+    pairs = plan(inputs, output, ".wav", (SUFFIX,), overwrite)
+
+    def decode(source: Path, target: Path) -> None:
+        found = TokenFile.read(source)
+        if found.codec != codec.content_hash:
+            raise UserError(
+                f"{source}: its tokens were made by the codec {found.codec}, this one is "
+                f"{codec.content_hash}"
+            )
+        length = round(found.samples * INPUT_RATE / found.rate)
+        try:
+            channels = [codec.decode(t, length) for t in found.tokens]
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
+        with files.Writer(target, codec.system.output_rate, len(channels), subtype) as writer:
+            writer.write(np.stack(channels, axis=1))
+
+    return each_file(pairs, decode, "decoded")

@@ -1,0 +1,72 @@
+"""The codec itself as a system: 16 kHz in, its own reconstruction out.
+
+X-Codec 2.0 (arXiv 2502.04128; zhenye234/X-Codec-2.0, 629 M parameters), NeuCodec (arXiv
+2509.09550; neuphonic/neucodec) and codecs of the same architecture in other sizes. As a system it
+can be trained, converted, exported and evaluated like any other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+
+from codecbwe_jax.codec.network import CodecNetwork
+from codecbwe_jax.codec.settings import INPUT_RATE, CodecSettings
+from codecbwe_jax.interop.weights import Rule
+from codecbwe_jax.systems.base import Features, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Codec(CodecSettings):
+    """A codec; attributes as in `CodecSettings`."""
+
+    takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
+    torch_rules: ClassVar[tuple[Rule, ...]] = CodecNetwork.torch_rules
+    input_rate: ClassVar[int] = INPUT_RATE
+
+    @property
+    def network(self) -> CodecNetwork:
+        return CodecNetwork(self)
+
+    @property
+    def receptive_field(self) -> int:
+        """One second. Attention and GroupNorm see the whole chunk: what is beyond this matters
+        little, not nothing."""
+        return INPUT_RATE
+
+    @property
+    def delay(self) -> int:
+        return self.receptive_field
+
+    @property
+    def alignment(self) -> int:
+        return self.token_hop_length
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters: nested dict of float32 arrays."""
+        waveform = jax.ShapeDtypeStruct((1, 8 * self.token_hop_length), jnp.float32)
+        return self.network.lazy_init(key, waveform)["params"]
+
+    def pad(self, waveform: jax.Array) -> jax.Array:
+        """`[B, n]` -> whole hops, with at least one zero at the end."""
+        samples = waveform.shape[1]
+        return jnp.pad(waveform, ((0, 0), (0, self.padded(samples) - samples)))
+
+    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+        """Waveform `[B, n]` at 16 kHz -> reconstruction, one output hop for every token."""
+        del key  # nothing is drawn
+        return self.network.apply({"params": params}, self.pad(inputs))
+
+    def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
+        """The "waveform" at the output rate, as long as the target or a hop shorter."""
+        samples = batch["target"].shape[1]
+        return {"waveform": self.extend(params, batch["input"], None)[:, :samples]}
+
+    def target(self, batch: Mapping[str, jax.Array]) -> Features:
+        """The true waveform, as long as the prediction."""
+        tokens = self.tokens(batch["input"].shape[1])
+        return {"waveform": batch["target"][:, : tokens * self.output_hop_length]}
