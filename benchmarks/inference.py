@@ -59,7 +59,7 @@ def main() -> None:
         args.rounds,
     )
     print(f"{hardware()}; {args.threads} threads; {args.seconds:g} s of input")
-    for name, (median, first) in results.items():
+    for name, timing in results.items():
         factor = median / args.seconds
         print(f"{name}: {median:.3f} s (real-time factor {factor:.4f}), first run {first:.1f} s")
     print(f"jax / torch: {results['jax'][0] / results['torch'][0]:.2f}")

@@ -6,8 +6,10 @@ threads.
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import platform
+import resource
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
@@ -18,10 +20,20 @@ import numpy as np
 Run = Callable[[], object]
 
 
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Attributes: median and first, seconds of the timed runs and of the very first; peak_gib,
+    the most memory that the contender's process ever held."""
+
+    median: float
+    first: float
+    peak_gib: float
+
+
 def interleaved(
     contenders: Mapping[str, Callable[[], Run]], rounds: int, warm_up: int = 2
-) -> dict[str, tuple[float, float]]:
-    """(median seconds, seconds of the first run) of each contender.
+) -> dict[str, Timing]:
+    """Time contenders.
 
     Args:
       contenders: name -> picklable function that is called in the contender's process and returns
@@ -43,13 +55,14 @@ def interleaved(
     for _ in range(rounds):
         for name, pipe in pipes.items():
             seconds[name].append(_ask(pipe))
+    peaks = {name: _ask(pipe, "peak") for name, pipe in pipes.items()}
     for process in processes:
         process.terminate()
-    return {name: (float(np.median(seconds[name])), first[name]) for name in contenders}
+    return {n: Timing(float(np.median(seconds[n])), first[n], peaks[n]) for n in contenders}
 
 
-def _ask(pipe: Connection) -> float:
-    pipe.send("run")
+def _ask(pipe: Connection, what: str = "run") -> float:
+    pipe.send(what)
     return pipe.recv()
 
 
@@ -59,6 +72,7 @@ def _serve(make: Callable[[], Run], pipe: Connection) -> None:
         began = time.perf_counter()
         run()
         pipe.send(time.perf_counter() - began)
+    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 
 def hardware() -> str:

@@ -78,9 +78,9 @@ def main() -> None:
         args.rounds,
     )
     print(f"{hardware()}; {args.threads} threads; batch {args.batch} of 8000 samples")
-    for name, (median, first) in results.items():
-        ratio = results["jax"][0] / median
-        print(f"{name}: {median:.3f} s, first run {first:.1f} s, jax / it {ratio:.2f}")
+    for name, timing in results.items():
+        ratio = results["jax"].median / timing.median
+        print(f"{name}: {timing.median:.3f} s, first run {timing.first:.1f} s, jax / it {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from codecbwe_jax.systems.codec import Codec
 CONTEXT_SECONDS = 1.0
 WINDOW_SECONDS = 30.0
 # Lengths in seconds that are compiled, up to the window.
-BUCKETS = (1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 20.0)
+BUCKETS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0)
 
 
 def content_hash(system: Codec, params: Any) -> str:

@@ -20,14 +20,13 @@ def zero_after(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
     return x if mask is None else jnp.where(mask.reshape(*mask.shape, *[1] * (x.ndim - 2)), x, 0)
 
 
-def last_of(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
-    """Each item's last valid frame, `[B, T, C]` -> `[B, 1, C]`."""
-    if lengths is None:
-        return x[:, -1:]
-    return jnp.take_along_axis(x, (lengths - 1)[:, None, None], axis=1)
+def last_of(x: jax.Array, lengths: jax.Array, count: int) -> jax.Array:
+    """Each item's last valid frames, `[B, T, C]` -> `[B, count, C]`; an item with fewer repeats
+    its first."""
+    places = jnp.maximum(lengths[:, None] - count + jnp.arange(count), 0)
+    return jnp.take_along_axis(x, places[..., None], axis=1)
 
 
-def fill_after(x: jax.Array, lengths: jax.Array | None, value: jax.Array) -> jax.Array:
+def fill_after(x: jax.Array, lengths: jax.Array, value: jax.Array) -> jax.Array:
     """`[B, T, C]` with a frame `[B, 1, C]` repeated after each item's end."""
-    mask = mask_of(lengths, x.shape[1])
-    return x if mask is None else jnp.where(mask[..., None], x, value)
+    return jnp.where(mask_of(lengths, x.shape[1])[..., None], x, value)

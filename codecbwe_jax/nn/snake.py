@@ -26,6 +26,29 @@ def kaiser_sinc_taps() -> np.ndarray:
     return (taps / taps.sum()).astype(np.float32)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def correlate(x: jax.Array, taps: tuple[float, ...]) -> jax.Array:
+    """`[B, T + taps - 1, C]` -> `[B, T, C]`: every channel with the same taps.
+
+    A sum of shifts, as its gradient is: XLA's own would pad and add once for every tap.
+    """
+    frames = x.shape[1] - len(taps) + 1
+    terms = [x[:, k : k + frames] * jnp.asarray(tap, x.dtype) for k, tap in enumerate(taps)]
+    return sum(terms[1:], terms[0])
+
+
+def _correlate_forward(x: jax.Array, taps: tuple[float, ...]) -> tuple[jax.Array, None]:
+    return correlate(x, taps), None
+
+
+def _correlate_backward(taps: tuple[float, ...], _: None, dy: jax.Array) -> tuple[jax.Array]:
+    side = len(taps) - 1
+    return (correlate(jnp.pad(dy, ((0, 0), (side, side), (0, 0))), taps[::-1]),)
+
+
+correlate.defvjp(_correlate_forward, _correlate_backward)
+
+
 def upsample_by_two(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Double the rate of `[B, T, C]`, ends repeated.
 
@@ -33,21 +56,21 @@ def upsample_by_two(x: jax.Array) -> tuple[jax.Array, jax.Array]:
       The even and the odd samples, `[B, T, C]` each. They are never interleaved: what follows
       is elementwise, and `downsample_by_two` takes them apart as they are.
     """
-    taps, frames = 2 * kaiser_sinc_taps(), x.shape[1]
+    taps = 2 * kaiser_sinc_taps()
     x = jnp.pad(x, ((0, 0), (3, 3), (0, 0)), mode="edge")
-    even = sum(x[:, j : j + frames] * taps[11 - 2 * j].astype(x.dtype) for j in range(6))
-    odd = sum(x[:, j + 1 : j + 1 + frames] * taps[10 - 2 * j].astype(x.dtype) for j in range(6))
-    return even, odd
+    return correlate(x[:, :-1], tuple(taps[11::-2])), correlate(x[:, 1:], tuple(taps[10::-2]))
 
 
 def downsample_by_two(even: jax.Array, odd: jax.Array) -> jax.Array:
     """Even and odd samples `[B, T, C]` of the double rate -> `[B, T, C]`, ends repeated."""
-    taps, frames = kaiser_sinc_taps(), even.shape[1]
+    taps = kaiser_sinc_taps()
     first, last = even[:, :1], odd[:, -1:]
     even = jnp.concatenate([first, first, even, last, last, last], axis=1)
     odd = jnp.concatenate([first, first, first, odd, last, last], axis=1)
-    low = sum(even[:, j : j + frames] * taps[2 * j + 1].astype(even.dtype) for j in range(6))
-    return low + sum(odd[:, j : j + frames] * taps[2 * j].astype(odd.dtype) for j in range(6))
+    # Without the barrier XLA fuses what came before into every one of the twelve taps and computes
+    # it twelve times over.
+    even, odd = jax.lax.optimization_barrier((even, odd))
+    return correlate(even, tuple(taps[1::2])) + correlate(odd, tuple(taps[0::2]))
 
 
 def snake_beta(x: jax.Array, alpha: jax.Array, beta: jax.Array) -> jax.Array:
@@ -66,7 +89,15 @@ class AntiAliasedSnake(nn.Module):
     def __call__(self, x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
         alpha = self.param("alpha", nn.initializers.zeros, (x.shape[-1],))
         beta = self.param("beta", nn.initializers.zeros, (x.shape[-1],))
-        even, odd = upsample_by_two(fill_after(x, lengths, last_of(x, lengths)))
-        even, odd = snake_beta(even, alpha, beta), snake_beta(odd, alpha, beta)
-        last = last_of(odd, lengths)
-        return downsample_by_two(fill_after(even, lengths, last), fill_after(odd, lengths, last))
+        if lengths is None:
+            even, odd = (snake_beta(x, alpha, beta) for x in upsample_by_two(x))
+            return downsample_by_two(even, odd)
+        # The last sample of the double rate is computed by itself, from the frames that it sees:
+        # taken out of `odd` it would cost another pass over all of it.
+        near = last_of(x, lengths, 3)
+        last = snake_beta(upsample_by_two(near)[1][:, -1:], alpha, beta)
+        even, odd = upsample_by_two(fill_after(x, lengths, near[:, -1:]))
+        return downsample_by_two(
+            fill_after(snake_beta(even, alpha, beta), lengths, last),
+            fill_after(snake_beta(odd, alpha, beta), lengths, last),
+        )
