@@ -91,7 +91,9 @@ def main() -> None:
                     f"{what} {dtype} {name}: {timing.median:.3f} s, first {timing.first:.1f} s, "
                     f"peak {timing.peak_gib:.1f} GiB"
                 )
-            print(f"  jax / transformers {results['jax'].median / results['transformers'].median:.2f}")
+            print(
+                f"  jax / transformers {results['jax'].median / results['transformers'].median:.2f}"
+            )
 
 
 if __name__ == "__main__":

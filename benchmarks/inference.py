@@ -60,9 +60,11 @@ def main() -> None:
     )
     print(f"{hardware()}; {args.threads} threads; {args.seconds:g} s of input")
     for name, timing in results.items():
-        factor = median / args.seconds
-        print(f"{name}: {median:.3f} s (real-time factor {factor:.4f}), first run {first:.1f} s")
-    print(f"jax / torch: {results['jax'][0] / results['torch'][0]:.2f}")
+        print(
+            f"{name}: {timing.median:.3f} s (real-time factor {timing.median / args.seconds:.4f}), "
+            f"first run {timing.first:.1f} s"
+        )
+    print(f"jax / torch: {results['jax'].median / results['torch'].median:.2f}")
 
 
 if __name__ == "__main__":

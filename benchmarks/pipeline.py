@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.timing import hardware
-from codecbwe_jax.data.pipeline import PairSettings, batches
+from codecbwe_jax.data.pipeline import MakePair, PairSettings, batches
 from codecbwe_jax.data.recordings import find
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     for samples in (8000, 48000):
         settings = PairSettings(16000, 48000, samples)
         for workers in (0, 1, 2):
-            stream = batches(recordings, settings, 16, workers=workers)
+            stream = batches(MakePair(recordings, settings), 16, workers=workers)
             next(stream)
             began = time.perf_counter()
             for _ in range(args.batches):

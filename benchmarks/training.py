@@ -39,10 +39,10 @@ def jax_step(batch: int, mapping_name: str) -> Run:
     wide, narrow = pairs(batch)
     index = np.arange(batch, dtype=np.int32)
     divided = mapping.divide({"target": wide, "input": narrow, "index": index})
-    held = [mapping.place(state)]
+    held, frozen = [mapping.place(state)], mapping.place({})
 
     def run() -> None:
-        held[0], metrics = step(held[0], divided, key)
+        held[0], metrics = step(held[0], divided, key, frozen)
         jax.block_until_ready((held[0], metrics))
 
     return run
@@ -79,8 +79,10 @@ def main() -> None:
     )
     print(f"{hardware()}; {args.threads} threads; batch {args.batch} of 8000 samples")
     for name, timing in results.items():
-        ratio = results["jax"].median / timing.median
-        print(f"{name}: {timing.median:.3f} s, first run {timing.first:.1f} s, jax / it {ratio:.2f}")
+        print(
+            f"{name}: {timing.median:.3f} s, first run {timing.first:.1f} s, "
+            f"jax / it {results['jax'].median / timing.median:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -59,6 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--workdir", type=Path, required=True)
     train.set_defaults(run=_train)
 
+    cache = commands.add_parser("cache", help="run a codec over the training data beforehand")
+    cache.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
+    cache.add_argument("--codec", help="folder of a codec (default: config.data.codec)")
+    cache.add_argument("--output", type=Path, required=True, help="folder; a killed job goes on")
+    cache.add_argument("--host", type=int, help="which of --hosts processes this is")
+    cache.add_argument("--hosts", type=int)
+    cache.set_defaults(run=_cache)
+
     extend = commands.add_parser("extend", help="extend audio files")
     extend.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="files or folders")
     extend.add_argument("--model", required=True, help="folder, or sinc, band_replication")
@@ -141,6 +149,21 @@ def _train(args: argparse.Namespace) -> int:
     except Interrupted as interrupted:
         return interrupted.code
     return 0
+
+
+def _cache(args: argparse.Namespace) -> None:
+    from codecbwe_jax.config import load_config
+    from codecbwe_jax.inference.compilation import enable_cache
+    from codecbwe_jax.training.cache import write_cache
+
+    enable_cache()
+    overrides = [f"--config.data.codec={args.codec}"] if args.codec else []
+    config = load_config(args.config, [*args.overrides, *overrides])
+    figures = write_cache(config, args.output, args.host, args.hosts)
+    print(
+        f"{figures['seconds_per_second']:.1f} s of audio per second, "
+        f"{figures['bytes_per_hour'] / 1e6:.1f} MB per hour"
+    )
 
 
 def _extend(args: argparse.Namespace) -> int:

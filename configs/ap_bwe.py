@@ -89,6 +89,14 @@ def original() -> ConfigDict:
     # the same for validation; if empty, speakers are held out of data.path
     config.data.valid_path = ""
     config.data.valid_share = 0.1
+    # "lowpass": band-limited recordings; "codec_online", "codec_cached": a codec's own output,
+    # made in the step or by `codecbwe cache`
+    config.data.input = "lowpass"
+    # folder of the codec, what it computes in, and the stretch that it encodes at once
+    config.data.codec = ""
+    config.data.codec_dtype = "bfloat16"
+    config.data.chunk_seconds = 4.0
+    config.data.cache = ""
     config.data.segment_samples = 8000
     config.data.lowpass = ("torchaudio",)
     config.data.gain_db = (0.0, 0.0)

@@ -14,6 +14,10 @@ from codecbwe_jax.nn.lengths import zero_after
 from codecbwe_jax.nn.snake import AntiAliasedSnake
 
 DILATIONS = (1, 3, 9)
+LECUN_NORMAL = nn.initializers.lecun_normal()
+# Of the residual branches. At full variance their sums grow through fifteen units until the
+# quantiser's tanh is saturated, and nothing is learnt.
+BRANCH_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class AcousticEncoder(nn.Module):
@@ -94,12 +98,19 @@ class ResidualUnit(nn.Module):
     def __call__(self, x: jax.Array, lengths: jax.Array | None) -> jax.Array:
         channels = x.shape[-1]
         y = zero_after(AntiAliasedSnake(name="snake1")(x, lengths), lengths)
-        y = _conv(channels, 7, self.dtype, "conv1", self.dilation)(y)
+        y = _conv(channels, 7, self.dtype, "conv1", self.dilation, BRANCH_INIT)(y)
         y = AntiAliasedSnake(name="snake2")(y, lengths)
-        return x + _conv(channels, 1, self.dtype, "conv2")(y)
+        return x + _conv(channels, 1, self.dtype, "conv2", init=BRANCH_INIT)(y)
 
 
-def _conv(features: int, taps: int, dtype: jnp.dtype, name: str, dilation: int = 1) -> nn.Conv:
+def _conv(
+    features: int,
+    taps: int,
+    dtype: jnp.dtype,
+    name: str,
+    dilation: int = 1,
+    init: nn.initializers.Initializer = LECUN_NORMAL,
+) -> nn.Conv:
     side = dilation * (taps // 2)
     return nn.Conv(
         features,
@@ -107,5 +118,6 @@ def _conv(features: int, taps: int, dtype: jnp.dtype, name: str, dilation: int =
         padding=((side, side),),
         kernel_dilation=(dilation,),
         dtype=dtype,
+        kernel_init=init,
         name=name,
     )

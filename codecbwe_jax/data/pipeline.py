@@ -87,7 +87,7 @@ class MakePair(grain.transforms.RandomMap):
     made again; "broken" is then its index, else -1.
     """
 
-    def __init__(self, recordings: Sequence[Recording], settings: PairSettings) -> None:
+    def __init__(self, recordings: Sequence[Recording], settings: Any) -> None:
         self.recordings = list(recordings)
         self.settings = settings
         self.by_speaker: dict[str, list[int]] = {}
@@ -95,18 +95,9 @@ class MakePair(grain.transforms.RandomMap):
             self.by_speaker.setdefault(recording.speaker, []).append(i)
 
     def random_map(self, element: tuple[int, int], rng: np.random.Generator) -> Batch:
-        s = self.settings
         index, position = element
-        target, broken = self._read(self.choose(position, rng), rng)
-        gain = 10 ** (rng.uniform(*s.gain_db) / 20)
-        target *= np.float32(min(gain, 1.0 / max(np.abs(target).max(), 1e-9)))
-        lowpass = LOWPASSES[s.lowpass[int(rng.integers(len(s.lowpass)))]]
-        return {
-            "input": lowpass(target, s.output_rate, s.input_rate, rng).astype(np.float32),
-            "target": target,
-            "index": np.int32(index % 2**31),
-            "broken": np.int32(broken),
-        }
+        pair, broken = self._made(self.choose(position, rng), rng)
+        return pair | {"index": np.int32(index % 2**31), "broken": np.int32(broken)}
 
     def choose(self, position: int, rng: np.random.Generator) -> int:
         """Which recording a sample takes: the epoch's, or one of a speaker drawn first."""
@@ -115,18 +106,33 @@ class MakePair(grain.transforms.RandomMap):
         clips = list(self.by_speaker.values())[int(rng.integers(len(self.by_speaker)))]
         return clips[int(rng.integers(len(clips)))]
 
-    def _read(self, chosen: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        s, broken = self.settings, -1
+    def _made(self, chosen: int, rng: np.random.Generator) -> tuple[Batch, int]:
+        broken = -1
         for attempt in range(8):
             try:
-                segment = read_segment(
-                    self.recordings[chosen], s.output_rate, s.segment_samples, rng.random()
-                )
-                return segment, broken
+                return self.make(chosen, rng), broken
             except UserError:
                 broken = chosen if attempt == 0 else broken
                 chosen = int(rng.integers(len(self.recordings)))
         raise UserError("data: eight recordings in a row could not be read")
+
+    def make(self, chosen: int, rng: np.random.Generator) -> Batch:
+        """The pair of one recording: "input" and "target".
+
+        Raises:
+          UserError: if the recording cannot be read.
+        """
+        s = self.settings
+        target = read_segment(
+            self.recordings[chosen], s.output_rate, s.segment_samples, rng.random()
+        )
+        gain = 10 ** (rng.uniform(*s.gain_db) / 20)
+        target *= np.float32(min(gain, 1.0 / max(np.abs(target).max(), 1e-9)))
+        if s.input_rate == s.output_rate:
+            return {"input": target, "target": target}
+        lowpass = LOWPASSES[s.lowpass[int(rng.integers(len(s.lowpass)))]]
+        narrow = lowpass(target, s.output_rate, s.input_rate, rng).astype(np.float32)
+        return {"input": narrow, "target": target}
 
 
 class _WithIndex(grain.transforms.MapWithIndex):
@@ -135,8 +141,7 @@ class _WithIndex(grain.transforms.MapWithIndex):
 
 
 def batches(
-    recordings: Sequence[Recording],
-    settings: PairSettings,
+    make: MakePair,
     batch_size: int,
     start: int = 0,
     workers: int = 0,
@@ -145,26 +150,25 @@ def batches(
     """An endless stream of batches; the same for any number of workers and threads.
 
     Args:
-      recordings: to draw from; each epoch shuffles them anew.
-      settings: of the pairs.
+      make: makes a sample of a recording; each epoch shuffles its recordings anew.
       batch_size: samples in a batch.
       start: batches already consumed.
       workers: processes; 0 works in this one.
       threads: readers in this process when there are no workers.
 
     Yields:
-      "input" `[batch, n]` and "target" `[batch, segment_samples]`, float32; "index" `[batch]`,
-      the global index of each sample; "broken" `[batch]`, see `MakePair`.
+      What `make` makes, stacked: "target" `[batch, segment_samples]` float32 and others; "index"
+      `[batch]`, the global index of each sample; "broken" `[batch]`, see `MakePair`.
     """
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # grain's workers read absl flags
     dataset = (
-        grain.MapDataset.range(len(recordings))
-        .seed(settings.seed)
+        grain.MapDataset.range(len(make.recordings))
+        .seed(make.settings.seed)
         .shuffle()
         .repeat()
         .map_with_index(_WithIndex())
-        .random_map(MakePair(recordings, settings))
+        .random_map(make)
         .batch(batch_size, drop_remainder=True)
     )
     options = grain.ReadOptions(num_threads=0 if workers else threads, prefetch_buffer_size=4)

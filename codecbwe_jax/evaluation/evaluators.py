@@ -6,7 +6,7 @@ An entry of `config.evaluators` names a type and how often it runs; `run(params)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -35,6 +35,8 @@ class Image(NamedTuple):
 
 
 Value = float | Audio | Image
+# (true waveform, its rate in Hz) -> what a system is given of it
+Hear = Callable[[np.ndarray, int], np.ndarray]
 
 
 class Evaluator(Protocol):
@@ -46,7 +48,8 @@ class Evaluator(Protocol):
 
 
 class Extension:
-    """Extend fixed validation clips: log-spectral distances, SNR, sharpness, and media.
+    """Extend fixed validation clips: log-spectral distances, SNR, sharpness, and media. A system
+    with nothing to extend, such as a codec, is measured by LSD, SNR and SI-SDR.
 
     Args:
       system: what runs.
@@ -54,6 +57,7 @@ class Extension:
       every: steps between two runs.
       clips, seconds: how many, and how long each.
       media: of how many clips audio and spectrograms are given.
+      hear: makes the system's input of a target and its rate; None resamples.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Extension:
         clips: int,
         seconds: float,
         media: int,
+        hear: Hear | None = None,
     ) -> None:
         self.every, self.media, self.system = every, media, system
         picked = np.unique(np.linspace(0, len(recordings) - 1, clips).astype(int))
@@ -71,7 +76,10 @@ class Extension:
         samples = int(seconds * system.output_rate)
         self.targets = [read_segment(r, system.output_rate, samples, 0.3) for r in chosen]
         self.inputs = [
-            soxr.resample(t, system.output_rate, system.input_rate) for t in self.targets
+            hear(t, system.output_rate)
+            if hear
+            else soxr.resample(t, system.output_rate, system.input_rate)
+            for t in self.targets
         ]
         self._extend = jax.jit(system.extend)
         self._media_given = False
@@ -82,15 +90,16 @@ class Extension:
         params, key, rows = jax.device_put(params), jax.random.key(0), []
         for i, (narrow, target) in enumerate(zip(self.inputs, self.targets, strict=True)):
             output = np.asarray(self._extend(params, narrow[None], key))[0]
-            rows.append(
-                {
-                    "lsd": metrics.lsd(output, target),
+            row = {"lsd": metrics.lsd(output, target), "snr": metrics.snr(output, target)}
+            if cut < rate / 2:
+                row |= {
                     "lsd_low": metrics.lsd_low(output, target, rate, cut),
                     "lsd_high": metrics.lsd_high(output, target, rate, cut),
-                    "snr": metrics.snr(output, target),
                     "sharpness": metrics.sharpness(output, target, rate, cut),
                 }
-            )
+            else:
+                row["si_sdr"] = metrics.si_sdr(output, target)
+            rows.append(row)
             if i < self.media:
                 yield f"clip_{i}/output", Audio(output, rate)
                 yield f"clip_{i}/output_spectrogram", Image(spectrogram_pixels(output, rate))
@@ -107,8 +116,10 @@ class Extension:
 EVALUATORS = {"extension": Extension}
 
 
-def build(system: System, recordings: Sequence[Recording], settings: Any) -> dict[str, Evaluator]:
-    """The evaluators that a config names, `{name: evaluator}`.
+def build(
+    system: System, recordings: Sequence[Recording], settings: Any, hear: Hear | None = None
+) -> dict[str, Evaluator]:
+    """The evaluators that a config names, `{name: evaluator}`; `hear` as in `Extension`.
 
     Raises:
       UserError: on an unknown type or setting.
@@ -120,7 +131,7 @@ def build(system: System, recordings: Sequence[Recording], settings: Any) -> dic
         if kind not in EVALUATORS:
             raise UserError(f"config.evaluators.{name}.type {kind!r}; known: {list(EVALUATORS)}")
         try:
-            built[name] = EVALUATORS[kind](system, recordings, **options)
+            built[name] = EVALUATORS[kind](system, recordings, hear=hear, **options)
         except TypeError as error:
             raise UserError(f"config.evaluators.{name}: {error}") from None
     return built

@@ -19,8 +19,9 @@ from codecbwe_jax.errors import UserError
 
 AXIS = "devices"
 Tree = Any
-# (state, batch, key, mean over devices) -> (state, metrics)
-Step = Callable[[Tree, Tree, jax.Array, Callable[[Tree], Tree]], tuple[Tree, Tree]]
+# (state, batch, key, frozen parameters, mean over devices) -> (state, metrics)
+Step = Callable[[Tree, Tree, jax.Array, Tree, Callable[[Tree], Tree]], tuple[Tree, Tree]]
+MappedStep = Callable[[Tree, Tree, jax.Array, Tree], tuple[Tree, Tree]]
 
 
 def mean(tree: Tree) -> Tree:
@@ -33,7 +34,7 @@ class DeviceMapping(Protocol):
 
     count: int
 
-    def map_step(self, step: Step) -> Callable[[Tree, Tree, jax.Array], tuple[Tree, Tree]]:
+    def map_step(self, step: Step) -> MappedStep:
         """Compile a step; the state is donated. The batch is divided, the rest replicated."""
 
     def place(self, state: Tree) -> Tree:
@@ -55,11 +56,11 @@ class Pmap:
         # What pmap itself gives its results: any other placement compiles the step twice.
         self.sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
 
-    def map_step(self, step: Step) -> Callable[[Tree, Tree, jax.Array], tuple[Tree, Tree]]:
+    def map_step(self, step: Step) -> MappedStep:
         return jax.pmap(
             functools.partial(step, mean=mean),
             axis_name=AXIS,
-            in_axes=(0, 0, None),
+            in_axes=(0, 0, None, 0),
             devices=self.devices,
             donate_argnums=(0,),
         )
@@ -88,14 +89,14 @@ class ShardMap:
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
         self.divided = NamedSharding(self.mesh, PartitionSpec(AXIS))
 
-    def map_step(self, step: Step) -> Callable[[Tree, Tree, jax.Array], tuple[Tree, Tree]]:
+    def map_step(self, step: Step) -> MappedStep:
         everywhere, divided = PartitionSpec(), PartitionSpec(AXIS)
         # With check_vma left on, the gradient with respect to replicated parameters is already a
         # sum over devices, and its mean would come out `count` times too large.
         mapped = jax.shard_map(
             functools.partial(step, mean=mean),
             mesh=self.mesh,
-            in_specs=(everywhere, divided, everywhere),
+            in_specs=(everywhere, divided, everywhere, everywhere),
             out_specs=(everywhere, everywhere),
             check_vma=False,
         )

@@ -22,7 +22,7 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.evaluation import evaluators
 from codecbwe_jax.inference.model import load_model
 from codecbwe_jax.objectives.turn import Objective
-from codecbwe_jax.training import checkpoints, devices, logs, optimizers
+from codecbwe_jax.training import checkpoints, codec_input, devices, logs, optimizers
 from codecbwe_jax.training.step import init_state, make_step
 
 
@@ -52,11 +52,16 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     system = systems.build(config.system)
     objective = objectives.build(system, config.objective)
     mapping = devices.build(config.train.mapping, config.train.batch_size)
-    settings = _pair_settings(config, system)
+    source = codec_input.load(config, system)
 
     # 2. Recordings, and what is measured on those held out
     train_set, valid_set = find_recordings(config, system.output_rate, workdir)
-    judges = evaluators.build(system, valid_set, config.evaluators)
+    if source:
+        make = codec_input.make_pairs(config, train_set, source)
+    else:
+        make = pipeline.MakePair(train_set, _pair_settings(config, system))
+    hear = codec_input.hearing(source) if source else None
+    judges = evaluators.build(system, valid_set, config.evaluators, hear)
     print(f"{mapping.count} x {jax.local_devices()[0].device_kind}", flush=True)
 
     # 3. State: the newest checkpoint, else fresh parameters, some perhaps from elsewhere
@@ -67,7 +72,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     )
     key = jax.random.key(config.train.seed)
     state, transforms = fresh_state(config, objective, key)
-    data_hash = pipeline.fingerprint(train_set, settings, config.train.batch_size)
+    data_hash = pipeline.fingerprint(make.recordings, make.settings, config.train.batch_size)
     step, scores = store.latest() or 0, {}
     if step:
         facts = store.facts(step)
@@ -79,6 +84,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         _start_from(state, objective.generator, config.train.init_from, system)
         print(f"generator starts from {config.train.init_from}", flush=True)
     state = mapping.place(state)
+    online = source if source and config.data.input == "codec_online" else None
+    frozen = mapping.place(online.params if online else {})
 
     # 4. Outlets
     save_config(config, workdir)
@@ -110,15 +117,13 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         store.save(at, mapping.fetch(state), facts, scores)
 
     # 5. The loop. Do not change the order of what happens in it: a resumed run relies on it.
-    steps = compiled_steps(config, objective, transforms, mapping)
-    stream = pipeline.batches(
-        train_set, settings, config.train.batch_size, step, config.data.workers
-    )
-    watch = _BrokenFiles(train_set, progress.line)
+    steps = compiled_steps(config, objective, transforms, mapping, online)
+    stream = pipeline.batches(make, config.train.batch_size, step, config.data.workers)
+    watch = _BrokenFiles(make.recordings, progress.line)
     with _signals() as stop, contextlib.closing(_Closing(stream, board, metrics_file, progress)):
         placed = devices.prefetch(map(watch.pass_on, stream), mapping.divide)
         while step < config.train.steps:
-            state, metrics = steps(step)(state, next(placed), key)
+            state, metrics = steps(step)(state, next(placed), key, frozen)
             step += 1
             if step % config.train.log_every == 0 or step == config.train.steps:
                 values = {k: float(v) for k, v in mapping.fetch(metrics).items()}
@@ -226,8 +231,13 @@ def compiled_steps(
     objective: Objective,
     transforms: dict[str, Any],
     mapping: devices.DeviceMapping,
+    source: codec_input.CodecInput | None = None,
 ) -> Callable[[int], Callable]:
-    """step number -> mapped step; one is compiled for each set of active turns."""
+    """step number -> mapped step; one is compiled for each set of active turns.
+
+    With a source, its codec runs in the step, on the frozen parameters that the step is given.
+    """
+    prepare = {"prepare": source.prepare} if source else {}
     rates = {g: optimizers.learning_rate(_optimizer_settings(config, g)) for g in transforms}
     compiled: dict[tuple[int, ...], Callable] = {}
 
@@ -235,9 +245,8 @@ def compiled_steps(
         active = tuple(i for i, turn in enumerate(objective.turns) if turn.active(step))
         if active not in compiled:
             turns = [objective.turns[i] for i in active]
-            function = make_step(
-                turns, transforms, rates, config.train.ema_decay, config.train.micro_batches
-            )
+            ema, micro = config.train.ema_decay, config.train.micro_batches
+            function = make_step(turns, transforms, rates, ema, micro, **prepare)
             compiled[active] = mapping.map_step(function)
             names = ", ".join(dict.fromkeys(t.group for t in turns))
             print(f"compiling a step of {names} (a minute or less; kept for next time)", flush=True)

@@ -47,6 +47,7 @@ def make_step(
     rates: Mapping[str, Callable[[jax.Array], jax.Array]],
     ema_decay: float,
     micro_batches: int = 1,
+    prepare: Callable[[Tree, Batch], Batch] = lambda frozen, batch: batch,
 ) -> Callable[..., tuple[dict[str, Tree], dict[str, jax.Array]]]:
     """Build the step for one set of active turns, to be mapped over devices.
 
@@ -55,15 +56,21 @@ def make_step(
       optimizers, rates: transformation and learning-rate schedule of each group.
       ema_decay: of the moving averages.
       micro_batches: parts that a device's batch is cut into; their gradients are averaged.
+      prepare: makes of frozen parameters and a batch the batch that the turns see.
 
     Returns:
-      (state, batch, key, mean) -> (state, metrics), pure. An update that is not finite on any
-      device is skipped on all.
+      (state, batch, key, frozen, mean) -> (state, metrics), pure. An update that is not finite on
+      any device is skipped on all.
     """
 
     def step(
-        state: dict[str, Tree], batch: Batch, key: jax.Array, mean: Callable[[Tree], Tree]
+        state: dict[str, Tree],
+        batch: Batch,
+        key: jax.Array,
+        frozen: Tree,
+        mean: Callable[[Tree], Tree],
     ) -> tuple[dict[str, Tree], dict[str, jax.Array]]:
+        batch = prepare(frozen, batch)
         params, optimizer_states = dict(state["params"]), dict(state["optimizers"])
         step_key = jax.random.fold_in(key, state["step"])
         keys = jax.vmap(jax.random.fold_in, (None, 0))(step_key, batch["index"])

@@ -7,7 +7,7 @@ import soundfile
 
 from codecbwe_jax.data import pipeline, recordings
 from codecbwe_jax.data.lowpass import LOWPASSES
-from codecbwe_jax.data.pipeline import PairSettings, batches, read_segment
+from codecbwe_jax.data.pipeline import MakePair, PairSettings, batches, read_segment
 from codecbwe_jax.errors import UserError
 
 SETTINGS = PairSettings(16000, 48000, 2400, tuple(LOWPASSES), (-6.0, 6.0), True, seed=3)
@@ -19,7 +19,7 @@ def found(corpus: Path) -> list[recordings.Recording]:
 
 
 def take(found, count: int, **options) -> list[dict[str, np.ndarray]]:
-    stream = batches(found, SETTINGS, 4, **options)
+    stream = batches(MakePair(found, SETTINGS), 4, **options)
     taken = list(islice(stream, count))
     stream.close()
     return taken
@@ -80,13 +80,13 @@ def test_a_broken_file_is_replaced_named_and_counted(corpus: Path, tmp_path: Pat
     cut.write_bytes(whole[: len(whole) // 2])
     mixed = [*good[:2], recordings.find(tmp_path).recordings[0]]
     settings = PairSettings(16000, 48000, 40000, seed=1)
-    stream = batches(mixed, settings, 6)
+    stream = batches(MakePair(mixed, settings), 6)
     batch = next(stream)
     stream.close()
     assert set(batch["broken"]) <= {-1, 2}
-    again = next(batches(mixed, settings, 6, workers=1))
+    again = next(batches(MakePair(mixed, settings), 6, workers=1))
     assert np.array_equal(batch["target"], again["target"])
-    many = [b for _, b in zip(range(6), batches(mixed, settings, 6), strict=False)]
+    many = [b for _, b in zip(range(6), batches(MakePair(mixed, settings), 6), strict=False)]
     assert any(2 in b["broken"] for b in many)
 
 
@@ -108,7 +108,7 @@ def test_speakers_are_balanced(found) -> None:
     unequal = [r for r in found if r.speaker == "voice_00"] + [
         next(r for r in found if r.speaker == s) for s in ("voice_01", "voice_02")
     ]
-    pairs = pipeline.MakePair(unequal, SETTINGS)
+    pairs = MakePair(unequal, SETTINGS)
     chosen = [pairs.choose(0, np.random.default_rng(i)) for i in range(600)]
     counts = np.bincount(chosen, minlength=5)
     assert abs(counts[:3].sum() - 200) < 50

@@ -73,7 +73,9 @@ class Sgd:
         )
         state = mapping.place(jax.device_get(init_state(self.params, self.optimizers, [])))
         for _ in range(steps):
-            state, metrics = step(state, mapping.divide(batch()), jax.random.key(1))
+            state, metrics = step(
+                state, mapping.divide(batch()), jax.random.key(1), mapping.place({})
+            )
         after = mapping.fetch(state)["params"]
         return jax.tree.map(np.subtract, self.params, after), mapping.fetch(metrics), after
 
@@ -165,7 +167,9 @@ def test_frozen_parameters_do_not_move_and_others_have_their_rate() -> None:
         0.9,
     )
     state = init_state(params, {group: tx}, [group])
-    new, _ = jax.jit(functools.partial(step, mean=lambda x: x))(state, batch(), jax.random.key(0))
+    new, _ = jax.jit(functools.partial(step, mean=lambda x: x))(
+        state, batch(), jax.random.key(0), {}
+    )
     before, after = params[group], jax.device_get(new["params"][group])
     moves = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), before, after)
     assert set(jax.tree.leaves([moves[k] for k in moves if k.startswith("convnext_mag")])) == {0.0}

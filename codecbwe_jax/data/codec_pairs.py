@@ -1,0 +1,197 @@
+"""Training pairs whose input is what a codec makes of the recording.
+
+A codec's tokens depend on the whole stretch that its encoder is given, so every recording is cut
+into fixed chunks, and a chunk is always encoded as a whole. A sample is a chunk and a place in it,
+on the grid of tokens. Whether the codec runs in the training step (`MakeOnlinePair`) or ran
+beforehand (`MakeCachedPair`), the pairs are the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+
+from codecbwe_jax.data.pipeline import Batch, MakePair, read_segment
+from codecbwe_jax.data.recordings import Recording
+from codecbwe_jax.errors import UserError
+
+ENCODER_RATE = 16000
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecPairSettings:
+    """How a pair is made from a chunk.
+
+    Attributes:
+      codec: content hash of the codec.
+      compute_dtype: that it runs in.
+      output_rate: of the target in Hz.
+      segment_samples: length of the target.
+      chunk_tokens: tokens of a chunk.
+      token_rate: tokens a second.
+      window_samples: samples at 16 kHz that give these tokens.
+      codec_rate: of the decoded input in Hz.
+      balance_speakers: draw the speaker first, then one of the speaker's chunks.
+      seed: of everything that is drawn.
+
+    Raises:
+      UserError: if a token is no whole number of target samples, or a segment does not fit.
+    """
+
+    codec: str
+    compute_dtype: str
+    output_rate: int
+    segment_samples: int
+    chunk_tokens: int
+    token_rate: int
+    window_samples: int
+    codec_rate: int
+    balance_speakers: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.output_rate % self.token_rate or self.codec_rate % self.token_rate:
+            raise UserError(f"{self.output_rate} Hz is no multiple of {self.token_rate} tokens/s")
+        if self.segment_tokens > self.chunk_tokens:
+            raise UserError(
+                f"config.data.segment_samples {self.segment_samples} is longer than a chunk of "
+                f"config.data.chunk_seconds {self.chunk_tokens / self.token_rate:g}"
+            )
+
+    @property
+    def hop_length(self) -> int:
+        """Target samples for each token."""
+        return self.output_rate // self.token_rate
+
+    @property
+    def segment_tokens(self) -> int:
+        """Tokens that cover a segment."""
+        return -(-self.segment_samples // self.hop_length)
+
+    @property
+    def input_samples(self) -> int:
+        """Decoded samples of a segment."""
+        return -(-self.segment_samples * self.codec_rate // self.output_rate)
+
+
+def chunks(recordings: Sequence[Recording], seconds: float) -> list[Recording]:
+    """Cut recordings into stretches of one length; what remains at the end is left out, and a
+    recording that is shorter is one chunk (read with zeros after it)."""
+    cut = []
+    for r in recordings:
+        size = round(seconds * r.rate)
+        for k in range(max(1, r.samples // size)):
+            samples = min(size, r.samples - k * size)
+            cut.append(dataclasses.replace(r, start=r.start + k * size, samples=samples))
+    return cut
+
+
+def read_chunk(chunk: Recording, settings: CodecPairSettings) -> tuple[np.ndarray, np.ndarray]:
+    """(target waveform of a whole chunk, what the encoder hears of it), float32.
+
+    Raises:
+      UserError: if the recording cannot be read.
+    """
+    s = settings
+    wide = read_segment(chunk, s.output_rate, s.chunk_tokens * s.hop_length, 0.0)
+    heard = wide
+    if s.output_rate != ENCODER_RATE:
+        heard = soxr.resample(wide, s.output_rate, ENCODER_RATE)
+    heard = heard[: s.window_samples]
+    return wide, np.pad(heard, (0, s.window_samples - len(heard))).astype(np.float32)
+
+
+class MakeOnlinePair(MakePair):
+    """Index of a chunk -> {"heard", "first_token", "target", "index", "broken"}.
+
+    "heard" is the whole chunk at 16 kHz; the step encodes and decodes it and takes the part that
+    begins at "first_token" (`training.codec_input`).
+    """
+
+    def make(self, chosen: int, rng: np.random.Generator) -> Batch:
+        s = self.settings
+        wide, heard = read_chunk(self.recordings[chosen], s)
+        first = draw_place(s, rng)
+        return {"heard": heard, "first_token": np.int32(first), "target": crop(wide, first, s)}
+
+
+class MakeCachedPair(MakePair):
+    """Index of a chunk -> {"input", "tokens", "target", "index", "broken"}, from a cache.
+
+    Args:
+      recordings: the chunks.
+      settings: of the pairs.
+      folder: a cache of these chunks, made by `codecbwe cache`.
+    """
+
+    def __init__(
+        self, recordings: Sequence[Recording], settings: CodecPairSettings, folder: Path
+    ) -> None:
+        super().__init__(recordings, settings)
+        self.folder, self._source = folder, None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_source": None}  # a worker opens the shards itself
+
+    def make(self, chosen: int, rng: np.random.Generator) -> Batch:
+        s = self.settings
+        self._source = self._source or open_cache(self.folder)
+        record = self._source[chosen]
+        if len(record["tokens"]) != s.chunk_tokens:
+            raise UserError(f"{self.recordings[chosen].path} could not be read for the cache")
+        wide, _ = read_chunk(self.recordings[chosen], s)
+        first = draw_place(s, rng)
+        begin = first * (s.codec_rate // s.token_rate)
+        decoded = unpack(record["decoded"])
+        return {
+            "input": decoded[begin : begin + s.input_samples],
+            "tokens": record["tokens"][first : first + s.segment_tokens],
+            "target": crop(wide, first, s),
+        }
+
+
+def draw_place(settings: CodecPairSettings, rng: np.random.Generator) -> int:
+    """First token of a segment in its chunk."""
+    return int(rng.integers(settings.chunk_tokens - settings.segment_tokens + 1))
+
+
+def crop(wide: np.ndarray, first_token: int, settings: CodecPairSettings) -> np.ndarray:
+    """The target of a segment."""
+    begin = first_token * settings.hop_length
+    return wide[begin : begin + settings.segment_samples]
+
+
+def pack(decoded: np.ndarray, rate: int) -> bytes:
+    """Decoded audio on the grid of 16-bit PCM -> FLAC bytes."""
+    buffer = io.BytesIO()
+    levels = np.round(decoded * 32767).astype(np.int16)
+    soundfile.write(buffer, levels, rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def unpack(stored: bytes) -> np.ndarray:
+    """FLAC bytes -> float32 on the grid of 16-bit PCM."""
+    levels, _ = soundfile.read(io.BytesIO(stored), dtype="int16")
+    return levels.astype(np.float32) / np.float32(32767)
+
+
+def open_cache(folder: Path) -> Any:
+    """Random access to a cache's records: "tokens" int32 and "decoded" FLAC bytes.
+
+    Raises:
+      UserError: if it is no whole cache.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder_from_directory(str(folder)).as_data_source("train")
+    except Exception as error:  # tfds raises many kinds
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{folder}: not a complete cache ({first}); run codecbwe cache") from None

@@ -1,0 +1,164 @@
+"""Training on a codec's own output: the codec in the step, or a cache made beforehand."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import soxr
+from ml_collections import ConfigDict
+
+from codecbwe_jax.codec.settings import INPUT_RATE
+from codecbwe_jax.config import read_json
+from codecbwe_jax.data import codec_pairs, pipeline
+from codecbwe_jax.data.recordings import Recording
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.inference.frozen_codec import FrozenCodec, content_hash, in_compute_dtype
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.objectives.turn import Batch
+from codecbwe_jax.systems.base import System
+from codecbwe_jax.systems.codec import Codec
+
+Tree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecInput:
+    """A codec as the maker of a run's inputs.
+
+    Attributes:
+      codec: its settings.
+      params: for running; replicated on every device, no part of the run's state.
+      settings: of the pairs.
+    """
+
+    codec: Codec
+    params: Tree
+    settings: codec_pairs.CodecPairSettings
+
+    def prepare(self, params: Tree, batch: Batch) -> Batch:
+        """In the step: "heard" and "first_token" -> "input" and "tokens". Pure."""
+        s = self.settings
+        tokens, decoded = round_trip(self.codec, params, batch["heard"])
+        hop = s.codec_rate // s.token_rate
+
+        def cut(x: jax.Array, first: jax.Array, size: int) -> jax.Array:
+            return jax.lax.dynamic_slice(x, (first,), (size,))
+
+        first = batch["first_token"]
+        rest = {k: v for k, v in batch.items() if k not in ("heard", "first_token")}
+        return rest | {
+            "input": jax.vmap(lambda x, f: cut(x, f * hop, s.input_samples))(decoded, first),
+            "tokens": jax.vmap(lambda x, f: cut(x, f, s.segment_tokens))(tokens, first),
+        }
+
+
+def round_trip(codec: Codec, params: Tree, heard: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Encode and decode windows as they are, nothing padded; no gradient flows.
+
+    Args:
+      codec: settings.
+      params: of the codec.
+      heard: `[B, window]` at 16 kHz.
+
+    Returns:
+      (tokens int32 `[B, T]`, decoded float32 `[B, T * hop]` on the grid of 16-bit PCM, on which
+      a cache keeps it).
+    """
+    network = codec.network
+    tokens = network.apply({"params": params}, heard, method="encode")
+    decoded = network.apply({"params": params}, tokens, method="decode")
+    decoded = jnp.round(jnp.clip(decoded, -1.0, 1.0) * 32767.0) / 32767.0
+    return tokens, jax.lax.stop_gradient(decoded)
+
+
+def load(config: ConfigDict, system: System) -> CodecInput | None:
+    """The codec that `config.data.input` asks for; None for "lowpass".
+
+    Raises:
+      UserError: on an unknown kind of input, or a codec that the system cannot follow.
+    """
+    data = config.data
+    if data.get("input", "lowpass") == "lowpass":
+        return None
+    if data.input not in ("codec_online", "codec_cached"):
+        raise UserError(
+            f"config.data.input is {data.input!r}; known: lowpass, codec_online, codec_cached"
+        )
+    if not data.codec:
+        raise UserError(f"config.data.input {data.input} needs config.data.codec, a codec's folder")
+    codec = FrozenCodec.load(data.codec, data.codec_dtype)
+    settings = pair_settings(config, codec.model.system, codec.model.params, system.output_rate)
+    if codec.system.output_rate != system.input_rate:
+        raise UserError(
+            f"{data.codec} decodes to {codec.system.output_rate} Hz, the system takes "
+            f"{system.input_rate} Hz (config.system.input_rate)"
+        )
+    return CodecInput(codec.system, in_compute_dtype(codec.system, codec.model.params), settings)
+
+
+def pair_settings(
+    config: ConfigDict, codec: Codec, params: Tree, output_rate: int
+) -> codec_pairs.CodecPairSettings:
+    """How a config makes pairs with a codec."""
+    data = config.data
+    token_rate = INPUT_RATE // codec.token_hop_length
+    tokens = round(data.chunk_seconds * token_rate)
+    return codec_pairs.CodecPairSettings(
+        content_hash(codec, params),
+        codec.compute_dtype,
+        output_rate,
+        data.segment_samples,
+        tokens,
+        token_rate,
+        codec.window(tokens),
+        codec.output_rate,
+        data.balance_speakers,
+        config.train.seed,
+    )
+
+
+def cache_key(chunks: Sequence[Recording], settings: codec_pairs.CodecPairSettings) -> str:
+    """Hash of what a cache's records depend on: chunks, codec and compute type."""
+    free = {"segment_samples": 0, "balance_speakers": False, "seed": 0}
+    return pipeline.fingerprint(chunks, dataclasses.replace(settings, **free), 0)
+
+
+def make_pairs(
+    config: ConfigDict, found: Sequence[Recording], source: CodecInput
+) -> pipeline.MakePair:
+    """What makes the samples of a run on a codec's output.
+
+    Raises:
+      UserError: if the cache is missing or was made from other chunks or by another codec.
+    """
+    chunks = codec_pairs.chunks(found, config.data.chunk_seconds)
+    if config.data.input == "codec_online":
+        return codec_pairs.MakeOnlinePair(chunks, source.settings)
+    if not config.data.cache:
+        raise UserError("config.data.input codec_cached needs config.data.cache, a folder")
+    folder = Path(config.data.cache)
+    facts, wanted = read_json(folder / "cache.json"), cache_key(chunks, source.settings)
+    if facts.get("key") != wanted:
+        raise UserError(
+            f"{folder} was made from other recordings, chunks or another codec (key "
+            f"{facts.get('key')}, wanted {wanted}): make it again with codecbwe cache"
+        )
+    codec_pairs.open_cache(folder / wanted)
+    return codec_pairs.MakeCachedPair(chunks, source.settings, folder / wanted)
+
+
+def hearing(source: CodecInput) -> Callable[[np.ndarray, int], np.ndarray]:
+    """A waveform and its rate -> what the codec makes of it, of any length, for validation."""
+    frozen = FrozenCodec(Model("codec", source.codec, source.params, {}))
+
+    def hear(waveform: np.ndarray, rate: int) -> np.ndarray:
+        wave16 = soxr.resample(waveform, rate, INPUT_RATE).astype(np.float32)
+        return frozen.decode(frozen.encode(wave16), len(wave16))
+
+    return hear

@@ -1,0 +1,108 @@
+"""A small codec of X-Codec 2.0's architecture, to try things with: minutes on two CPU cores.
+
+    codecbwe train --config=configs/codec_tiny.py --workdir=runs/codec --config.data.path=DIR
+
+Reconstruction losses alone, straight through the quantiser. The semantic encoder keeps its random
+weights, as the real one keeps its trained ones. What it decodes is recognisably its input, and
+no more: for work, take the published weights.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    if variant:
+        raise ValueError(f"unknown variant {variant!r}; there is one only")
+    config = ConfigDict()
+
+    config.system = ConfigDict({"name": "codec", "family": "xcodec2", "output_rate": 16000})
+    config.system.compute_dtype = "float32"
+    config.system.semantic = ConfigDict(
+        {
+            "size": 32,
+            "layers": 2,
+            "heads": 4,
+            "intermediate": 64,
+            "features": 160,
+            "kernel_size": 31,
+            "left": 64,
+            "right": 8,
+        }
+    )
+    config.system.backbone = ConfigDict(
+        {"size": 128, "intermediate": 256, "layers": 2, "heads": 4, "head_size": 32}
+    )
+    config.system.encoder_width = 8
+    config.system.ratios = (2, 2, 4, 4, 5)
+    config.system.levels = (4, 4, 4, 4, 4, 4, 4, 4)
+
+    config.objective = ConfigDict()
+    config.objective.name = "gan"
+    config.objective.adversarial = "hinge"
+    config.objective.reduction = "sum"
+    config.objective.losses = ConfigDict(
+        {
+            "multi_scale_mel": {"weight": 1.0},
+            "multi_resolution_stft": {"weight": 1.0},
+            "waveform_l1": {"weight": 1.0},
+        }
+    )
+    config.objective.critics = ConfigDict()
+    config.objective.adversarial_from = 0
+    config.objective.ramp_steps = 0
+    config.objective.critics_alone_steps = 0
+    config.objective.balancer = ConfigDict()
+
+    config.optimizers = ConfigDict(
+        {
+            "default": {
+                "learning_rate": 1e-3,
+                "betas": (0.8, 0.99),
+                "weight_decay": 0.0,
+                "clip_norm": 1.0,
+                "warmup_steps": 100,
+                "decay": 0.999,
+                "decay_every": 1,
+                "rates": (("^semantic_encoder/", 0.0),),
+            }
+        }
+    )
+
+    config.data = ConfigDict()
+    config.data.path = ""
+    config.data.valid_path = ""
+    config.data.valid_share = 0.1
+    config.data.segment_samples = 16000
+    config.data.lowpass = ("soxr_hq",)
+    config.data.gain_db = (-6.0, 6.0)
+    config.data.balance_speakers = False
+    config.data.bandwidth = "measure"
+    config.data.min_bandwidth_hz = 0.0
+    config.data.min_seconds = 0.0
+    config.data.max_seconds = 3600.0
+    config.data.max_wer = 1.0
+    config.data.max_cer = 1.0
+    config.data.speakers = ()
+    config.data.workers = 0
+
+    config.train = ConfigDict()
+    config.train.seed = 1234
+    config.train.steps = 2000
+    config.train.batch_size = 8
+    config.train.micro_batches = 1
+    config.train.log_every = 50
+    config.train.ema_decay = 0.99
+    config.train.init_from = ""
+    config.train.max_skipped_in_row = 20
+    config.train.mapping = "pmap"
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every = 500
+    config.checkpoint.keep_last = 1
+    config.checkpoint.best = ""
+    config.checkpoint.best_is = "min"
+
+    config.evaluators = ConfigDict(
+        {"valid": {"type": "extension", "every": 1000, "clips": 4, "seconds": 4.0, "media": 1}}
+    )
+    return config
