@@ -17,6 +17,8 @@ REQUIRED = [
     # audio files of every common format, and resampling on the host
     "soundfile>=0.13.0",
     "soxr>=0.5.0",
+    # shards with random access, the format that TFDS and grain read
+    "array-record>=0.7.0",
     # weights without pickle
     "safetensors>=0.6.0",
     # spectrograms in reports and TensorBoard
@@ -31,7 +33,14 @@ EXTRAS = {
     # ViSQOL in reports: --visqol
     "visqol": ["visqol-python>=3.8.0"],
 }
-EXTRAS["test"] = [*EXTRAS["torch"], "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.12"]
+EXTRAS["test"] = [
+    *EXTRAS["torch"],
+    # what a codec's folder must load in
+    "transformers>=5.23",
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "ruff>=0.12",
+]
 
 setup(
     name="codecbwe_jax",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -17,6 +18,10 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from codecbwe_jax.data import synthetic  # noqa: E402
+from codecbwe_jax.inference.model import Model  # noqa: E402
+from codecbwe_jax.interop.checkpoints import write_folder  # noqa: E402
+from codecbwe_jax.systems import build  # noqa: E402
+from codecbwe_jax.systems.codec import Codec  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -83,4 +88,36 @@ def trained(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
         *MICRO,
     )
     assert result.returncode == 0, result.stderr
+    return folder
+
+
+# A codec of X-Codec 2.0's architecture that runs in milliseconds.
+MICRO_CODEC = {
+    "name": "codec",
+    "semantic": {"size": 32, "layers": 2, "heads": 4, "intermediate": 48, "kernel_size": 5},
+    "backbone": {"size": 64, "intermediate": 80, "layers": 2, "heads": 4, "head_size": 16},
+    "encoder_width": 4,
+}
+
+
+def random_codec(family: str = "xcodec2", **settings: object) -> tuple[Codec, dict]:
+    """A micro codec and random parameters with a life of their own: no zeros, no equal gains."""
+    rate = {"xcodec2": 16000, "neucodec": 24000}[family]
+    codec = build({**MICRO_CODEC, "family": family, "output_rate": rate, **settings})
+    params = jax.device_get(codec.init(jax.random.key(0)))
+    rng = np.random.default_rng(0)
+
+    def stir(x: np.ndarray) -> np.ndarray:
+        return (x + 0.05 * rng.standard_normal(x.shape)).astype(np.float32)
+
+    return codec, jax.tree.map(stir, params)
+
+
+@pytest.fixture(scope="session")
+def codec_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A converted folder of a micro codec with random weights."""
+    codec, params = random_codec()
+    folder = tmp_path_factory.mktemp("codec") / "micro"
+    settings = dataclasses.asdict(codec)
+    write_folder(Model("micro", codec, params, {}), {"name": "codec", **settings}, folder)
     return folder

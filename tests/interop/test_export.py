@@ -15,8 +15,9 @@ from safetensors.numpy import load_file
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.model import load_model
-from codecbwe_jax.interop.checkpoints import convert, read_torch
+from codecbwe_jax.interop.checkpoints import convert
 from codecbwe_jax.interop.export import TOLERANCE, export_torch, verify
+from codecbwe_jax.interop.files import read_torch
 from codecbwe_jax.interop.weights import to_torch
 from codecbwe_jax.systems.ap_bwe import ApBwe
 

@@ -1,0 +1,124 @@
+"""The frozen codec on files: lengths, windows, token files, and what is refused."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.inference.frozen_codec import FrozenCodec
+from codecbwe_jax.inference.model import load_model
+from codecbwe_jax.inference.tokens import TokenFile
+from tests.conftest import run_cli
+
+
+@pytest.fixture(scope="module")
+def codec(codec_folder: Path) -> FrozenCodec:
+    return FrozenCodec.load(codec_folder, window_seconds=4.0, batch_size=3)
+
+
+@pytest.fixture(scope="module")
+def wave16(voice: np.ndarray) -> np.ndarray:
+    import soxr
+
+    return soxr.resample(np.tile(voice, 4), 48000, 16000)
+
+
+def test_a_batch_gives_what_each_gives_alone(codec: FrozenCodec, wave16: np.ndarray) -> None:
+    waves = [wave16[:n] for n in (1, 319, 320, 5000, 16001, 30000, 70000)]
+    together = codec.encode_all(waves)
+    for wave, tokens in zip(waves, together, strict=True):
+        assert len(tokens) == len(wave) // 320 + 1
+        np.testing.assert_array_equal(codec.encode(wave), tokens)
+        network, params = codec.system.network, codec.model.params
+        if len(wave) < 64000:  # one window: what the reference gives for the whole
+            padded = codec.system.pad(wave[None])
+            whole = network.apply({"params": params}, padded, method="encode")[0]
+            np.testing.assert_array_equal(tokens, whole)
+    audio = codec.decode_all(together)
+    for tokens, one in zip(together, audio, strict=True):
+        assert len(one) == 320 * len(tokens)
+        np.testing.assert_allclose(codec.decode(tokens), one, atol=1e-5 * np.abs(one).max())
+
+
+def test_long_waveforms_are_cut_into_overlapping_windows(
+    codec: FrozenCodec, wave16: np.ndarray
+) -> None:
+    """Every token comes from a window that has a second of context on its both sides."""
+    for tokens in (1, 199, 200, 201, 300, 301, 777):
+        plan = codec._plan(tokens)
+        covered = [t for _, _, begin, end in plan for t in range(begin, end)]
+        assert covered == list(range(tokens))
+        for first, size, begin, end in plan:
+            assert 0 <= first <= first + size <= tokens
+            assert begin == 0 or begin - first >= 50
+            assert end == tokens or first + size - end >= 50
+    first_window = codec.encode(wave16[: 200 * 320 - 1])
+    np.testing.assert_array_equal(codec.encode(wave16)[:100], first_window[:100])
+
+
+@pytest.mark.parametrize("length", [1, 159, 160, 321, 16000, 16333])
+def test_decoded_length_is_exact(codec: FrozenCodec, wave16: np.ndarray, length: int) -> None:
+    tokens = codec.encode(wave16[:length])
+    assert codec.decode(tokens, length).shape == (length,)
+    assert codec.latents(tokens).shape == (len(tokens), 96)
+
+
+def test_bad_input_is_one_line(codec: FrozenCodec, trained: Path) -> None:
+    for bad, text in (
+        (np.zeros((2, 8)), "waveform has shape"),
+        (np.zeros(0), "waveform has shape"),
+        (np.array([0.0, np.nan]), "NaN"),
+    ):
+        with pytest.raises(UserError, match=text):
+            codec.encode(bad)
+    with pytest.raises(UserError, match="token 65536 is not in the codebook of 65536"):
+        codec.decode(np.array([3, 65536]))
+    with pytest.raises(UserError, match="integers"):
+        codec.decode(np.array([0.5]))
+    with pytest.raises(UserError, match="is a ApBwe, not a codec"):
+        FrozenCodec.load(trained)
+
+
+def test_content_hash_names_weights_and_settings_not_the_compute_type(codec_folder: Path) -> None:
+    model = load_model(codec_folder)
+    name = FrozenCodec(model).content_hash
+    assert FrozenCodec.load(codec_folder, "bfloat16").content_hash == name
+    params = dict(model.params) | {"fc_encoder": {"bias": 1 + model.params["fc_encoder"]["bias"]}}
+    params["fc_encoder"]["kernel"] = model.params["fc_encoder"]["kernel"]
+    assert FrozenCodec(dataclasses.replace(model, params=params)).content_hash != name
+
+
+def test_commands(codec_folder: Path, corpus: Path, tmp_path: Path) -> None:
+    """Audio files to tokens and back, with the length of the source, mono and stereo."""
+    source = tmp_path / "in"
+    source.mkdir()
+    mono, rate = soundfile.read(next(corpus.rglob("*.flac")), dtype="float32")
+    soundfile.write(source / "mono.flac", mono, rate)
+    soundfile.write(source / "stereo.wav", np.stack([mono[:30001], mono[-30001:]], 1), rate)
+    (source / "text.wav").write_text("no audio")
+    result = run_cli("encode", f"--codec={codec_folder}", source, f"--output={tmp_path / 'codes'}")
+    assert result.returncode == 0, result.stderr
+    assert "text.wav" in result.stderr
+    stored = TokenFile.read(tmp_path / "codes" / "stereo.tokens")
+    assert (stored.rate, stored.samples) == (48000, 30001)
+    assert stored.tokens.shape == (2, 32)
+    assert (tmp_path / "codes" / "mono.tokens").stat().st_size < 500  # 2 bytes a token
+
+    command = ("decode", f"--codec={codec_folder}", tmp_path / "codes", f"--output={tmp_path}/out")
+    result = run_cli(*command)
+    assert result.returncode == 0, result.stderr
+    info = soundfile.info(tmp_path / "out" / "stereo.wav")
+    assert (info.samplerate, info.channels, info.frames) == (16000, 2, round(30001 / 3))
+
+    again = run_cli(*command)
+    assert (again.returncode, "--overwrite" in again.stderr) == (2, True)
+    dataclasses.replace(stored, codec="another").write(tmp_path / "other.tokens")
+    result = run_cli(
+        "decode", f"--codec={codec_folder}", tmp_path / "other.tokens", f"--output={tmp_path}/o"
+    )
+    assert result.returncode == 2
+    assert "made by the codec another" in result.stderr
+    assert "Traceback" not in result.stderr

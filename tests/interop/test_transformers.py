@@ -1,0 +1,108 @@
+"""Folders of a codec: ours load in transformers, transformers' load in ours, both give the same."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import save_file
+
+from codecbwe_jax.codec.fbank import stacked_fbank
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.inference.frozen_codec import FrozenCodec
+from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.interop.checkpoints import convert, write_folder
+from codecbwe_jax.interop.weights import to_torch
+from tests.conftest import random_codec
+
+CLASSES = {"xcodec2": transformers.Xcodec2Model, "neucodec": transformers.NeuCodecModel}
+
+
+@pytest.fixture(params=["xcodec2", "neucodec"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    codec, params = random_codec(request.param)
+    settings = {"name": "codec", **dataclasses.asdict(codec)}
+    write_folder(Model("micro", codec, params, {}), settings, tmp_path / request.param)
+    return tmp_path / request.param
+
+
+def theirs(folder: Path, wave: np.ndarray, edge: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens and audio by transformers."""
+    model, info = CLASSES[folder.name].from_pretrained(folder, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    features = torch.from_numpy(np.array(stacked_fbank(wave[None], edge)))
+    with torch.inference_mode():
+        tokens = model.eval().encode(torch.from_numpy(wave)[None, None], features).audio_codes
+        audio = model.decode(tokens).audio_values
+    return tokens[0, 0].numpy(), audio[0, 0].numpy()
+
+
+def test_our_folder_in_transformers(folder: Path) -> None:
+    wave = np.pad(
+        0.1 * np.random.default_rng(0).standard_normal(319 + 320 * 30, np.float32), (0, 1)
+    )
+    with jax.default_matmul_precision("highest"):
+        codec = FrozenCodec.load(folder)
+        tokens, audio = theirs(folder, wave, codec.system.fbank_edge)
+        np.testing.assert_array_equal(codec.encode(wave[:-1]), tokens)
+        assert len(np.unique(tokens)) > 5
+        ours = codec.decode(tokens)
+    # the tolerance of the golden cases
+    np.testing.assert_allclose(ours, audio, atol=3e-5 * np.abs(audio).max())
+
+
+def test_transformers_folder_in_ours(folder: Path, tmp_path: Path) -> None:
+    """A folder that transformers writes, whole and in shards."""
+    model = CLASSES[folder.name].from_pretrained(folder)
+    model.save_pretrained(tmp_path / "whole")
+    model.save_pretrained(tmp_path / "shards", max_shard_size="300KB")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
+    wanted = load_model(folder)
+    for name in ("whole", "shards"):
+        found = load_model(tmp_path / name)
+        assert found.system == wanted.system
+        jax.tree.map(np.testing.assert_array_equal, dict(found.params), dict(wanted.params))
+    next((tmp_path / "shards").glob("model-00002*")).unlink()
+    with pytest.raises(UserError, match="files that are not there: model-00002"):
+        load_model(tmp_path / "shards")
+
+
+def test_another_transformers_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "dac"}')
+    with pytest.raises(UserError, match="Xcodec2Model and NeuCodecModel"):
+        load_model(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "xcodec2", "attention_bias": true}')
+    with pytest.raises(UserError, match="attention_bias is True; only False is known"):
+        load_model(tmp_path)
+
+
+def test_training_checkpoint_converts(tmp_path: Path) -> None:
+    """A Lightning checkpoint under "state_dict", with heads of 64 as the official one."""
+    from codecbwe_jax.codec import names
+
+    codec, params = random_codec(
+        backbone={"size": 128, "intermediate": 80, "layers": 1, "heads": 2, "head_size": 64}
+    )
+    state = names.to_original(to_torch(codec.torch_rules, params))
+    state["fc_post_s.weight"] = np.zeros((2, 2), np.float32)
+    tensors = {k: torch.from_numpy(np.array(v)) for k, v in state.items()}
+    torch.save({"state_dict": tensors, "epoch": 4}, tmp_path / "last.ckpt")
+    settings = {"name": "codec", **dataclasses.asdict(codec)}
+    convert(settings, tmp_path / "last.ckpt", tmp_path / "out")
+    found = load_model(tmp_path / "out")
+    jax.tree.map(np.testing.assert_array_equal, dict(found.params), dict(params))
+
+    semantic = {k: v for k, v in tensors.items() if k.startswith("semantic_model.")}
+    rest = {k: v for k, v in tensors.items() if k not in semantic}
+    torch.save(rest, tmp_path / "without.bin")
+    bare = {k.removeprefix("semantic_model."): v for k, v in semantic.items()}
+    save_file(bare, tmp_path / "w2v.safetensors")
+    convert(settings, tmp_path / "without.bin", tmp_path / "out2", tmp_path / "w2v.safetensors")
+    assert json.loads((tmp_path / "out2/config.json").read_text())["model_type"] == "xcodec2"
+    found = load_model(tmp_path / "out2")
+    jax.tree.map(np.testing.assert_array_equal, dict(found.params), dict(params))
