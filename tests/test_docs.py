@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 import torch
 
 from codecbwe_jax import systems
+from codecbwe_jax.codec.names import to_original
 from codecbwe_jax.config import load_config
 from codecbwe_jax.interop.weights import to_torch
-from tests.conftest import MICRO, ROOT, run_cli
+from tests.conftest import MICRO, MICRO_CODEC, ROOT, random_codec, run_cli
 
 DOCUMENTS = ["README.md", *(f"docs/{p.name}" for p in sorted((ROOT / "docs").glob("*.md")))]
 
@@ -29,7 +31,7 @@ def commands(document: str) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+def desk(tmp_path_factory: pytest.TempPathFactory, corpus: Path, codec_folder: Path) -> Path:
     """A folder with what the documents' names stand for."""
     folder = tmp_path_factory.mktemp("desk")
     (folder / "DIR").symlink_to(corpus)
@@ -38,7 +40,28 @@ def desk(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
     state = to_torch(system.torch_rules, jax.device_get(system.init(jax.random.key(0))))
     tensors = {k: torch.from_numpy(v.copy()) for k, v in state.items()}
     torch.save({"generator": tensors}, folder / "g_16kto48k.pt")
+    shutil.copytree(codec_folder, folder / "CODEC")
+    codec, params = random_codec()
+    state = to_original(to_torch(codec.torch_rules, params), codec.backbone.head_size)
+    torch.save({k: torch.from_numpy(v.copy()) for k, v in state.items()}, folder / "last.ckpt")
     return folder
+
+
+def micro(arguments: list[str]) -> list[str]:
+    """What makes a documented command small enough for a test."""
+    if any(a.startswith("--config=configs/codec") for a in arguments):
+        sizes = [
+            f"--config.system.{part}.{name}={value}"
+            for part in ("semantic", "backbone")
+            for name, value in MICRO_CODEC[part].items()
+        ]
+        sizes.append(f"--config.system.encoder_width={MICRO_CODEC['encoder_width']}")
+        if arguments[0] == "train":
+            sizes += ["--config.train.steps=2", "--config.data.segment_samples=3200"]
+        return sizes
+    if arguments[0] == "train":
+        return ["--config.train.steps=2", *MICRO]
+    return MICRO if arguments[0] == "cache" else []
 
 
 @pytest.mark.xdist_group("docs")
@@ -52,19 +75,29 @@ def test_every_command_runs(document: str, desk: Path) -> None:
             subprocess.run(["bash", "-n", script], check=True)
             continue
         assert program == "codecbwe", command
-        if arguments[0] == "train":
-            arguments += ["--config.train.steps=2", *MICRO]
-        elif {"--output", "--report"} & {a.split("=")[0] for a in arguments}:
+        arguments += micro(arguments)
+        outputs = {"--output", "--report"} & {a.split("=")[0] for a in arguments}
+        if outputs and arguments[0] != "cache":
             arguments.append("--overwrite")
         result = run_cli(*arguments, cwd=desk)
         assert result.returncode == 0, f"{shlex.join(command)}\n{result.stderr}"
 
 
 @pytest.mark.xdist_group("docs")
-def test_the_python_of_the_readme_runs(desk: Path) -> None:
-    setting = "import numpy as np\nwaveform, rate = np.zeros(1600, np.float32), 16000\n"
-    (code,) = blocks("README.md", "python")
-    program = setting + code + "\nassert wide.shape == (4800,)"
+@pytest.mark.parametrize(
+    ("document", "setting", "fact"),
+    [
+        (
+            "README.md",
+            "waveform, rate = np.zeros(1600, np.float32), 16000",
+            "wide.shape == (4800,)",
+        ),
+        ("docs/codec.md", "wave16 = np.zeros(1600, np.float32)", "again.shape == (1600,)"),
+    ],
+)
+def test_the_documented_python_runs(desk: Path, document: str, setting: str, fact: str) -> None:
+    (code,) = blocks(document, "python")
+    program = f"import numpy as np\n{setting}\n{code}\nassert {fact}"
     run = subprocess.run(
         [sys.executable, "-c", program], cwd=desk, capture_output=True, text=True, timeout=300
     )

@@ -52,9 +52,17 @@ def test_rooms_import_only_what_is_below(path: Path) -> None:
 def test_every_registered_system_has_the_contract(name: str) -> None:
     system = systems.build({"name": name})
     assert system.takes in ("waveform", "tokens")
-    assert system.output_rate > system.input_rate
+    assert system.output_rate >= system.input_rate
     assert hash(system) == hash(systems.build({"name": name}))
     assert (system.alignment * system.output_rate) % system.input_rate == 0
+
+
+@pytest.mark.parametrize("variant", ["xcodec2", "neucodec", "xcodec2_25hz"])
+def test_every_published_codec_builds(variant: str) -> None:
+    codec = systems.build(load_config(f"configs/codec.py:{variant}").system)
+    assert codec.hop_length == 320
+    assert codec.output_hop_length == codec.output_rate * codec.pooling // 50
+    assert systems.build(load_config("configs/codec_tiny.py").system).codebook_size == 65536
 
 
 @pytest.mark.parametrize("variant", ["", "house", "tiny"])

@@ -28,8 +28,6 @@ class SemanticAdapter(nn.Module):
 
     torch_rules: ClassVar[tuple[Rule, ...]] = (Rule("conv{n}", "conv{n}", "conv"),)
 
-    dtype: jnp.dtype = jnp.float32
-
     @nn.compact
     def __call__(self, x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
         size = x.shape[-1]
@@ -40,13 +38,12 @@ class SemanticAdapter(nn.Module):
                 (3,),
                 padding=((1, 1),),
                 use_bias=n in (2, 3),
-                dtype=self.dtype,
                 name=f"conv{n}",
             )(zero_after(x, lengths))
 
         skipped = nn.relu(conv(1, x))
         x = conv(3, nn.relu(conv(2, skipped)))
-        return conv(4, x + skipped).astype(jnp.float32)
+        return conv(4, x + skipped)
 
 
 class AcousticDecoder(nn.Module):
@@ -78,8 +75,9 @@ class AcousticDecoder(nn.Module):
 class CodecNetwork(nn.Module):
     """X-Codec 2.0 (arXiv 2502.04128) and NeuCodec (arXiv 2509.09550), which differ in settings.
 
-    The parts that decide a token (the linear layer before the quantiser and the quantiser) are
-    float32 whatever the compute type is, and the latents are float32 too.
+    Whatever the compute type is, the parts that decide a token at little cost are float32: the
+    adapter, the linear layer before the quantiser, the quantiser, and in the acoustic encoder
+    what its docstring says.
     """
 
     torch_rules: ClassVar[tuple[Rule, ...]] = (
@@ -97,7 +95,7 @@ class CodecNetwork(nn.Module):
         s = self.settings
         dtype = jnp.dtype(s.compute_dtype)
         self.semantic_encoder = W2vBert(s.semantic, dtype)
-        self.semantic_adapter = SemanticAdapter(dtype)
+        self.semantic_adapter = SemanticAdapter()
         self.acoustic_encoder = AcousticEncoder(s.encoder_width, s.ratios, s.backbone.size, dtype)
         width = s.semantic.size + s.backbone.size
         self.fc_encoder = nn.Dense(width, precision=jax.lax.Precision.HIGHEST)

@@ -171,7 +171,7 @@ def crop(wide: np.ndarray, first_token: int, settings: CodecPairSettings) -> np.
 def pack(decoded: np.ndarray, rate: int) -> bytes:
     """Decoded audio on the grid of 16-bit PCM -> FLAC bytes."""
     buffer = io.BytesIO()
-    levels = np.round(decoded * 32767).astype(np.int16)
+    levels = np.round(decoded * 32768).astype(np.int16)
     soundfile.write(buffer, levels, rate, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
 
@@ -179,7 +179,7 @@ def pack(decoded: np.ndarray, rate: int) -> bytes:
 def unpack(stored: bytes) -> np.ndarray:
     """FLAC bytes -> float32 on the grid of 16-bit PCM."""
     levels, _ = soundfile.read(io.BytesIO(stored), dtype="int16")
-    return levels.astype(np.float32) / np.float32(32767)
+    return levels.astype(np.float32) / np.float32(32768)
 
 
 def open_cache(folder: Path) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,16 +48,19 @@ def content_hash(system: Codec, params: Any) -> str:
 def in_compute_dtype(system: Codec, params: Any) -> Any:
     """Parameters for running, not for training: in bfloat16 where the network computes in it.
 
-    Norms, biases, Snake, the linear layer before the quantiser, the quantiser and the output head
-    stay float32.
+    What the network computes in float32 (`CodecNetwork`) keeps float32 kernels, and so do norms
+    and biases.
     """
     if system.compute_dtype == "float32":
         return params
-    kept = ("fc_encoder", "quantizer", "acoustic_decoder/head")
+    kept = re.compile(
+        "semantic_adapter|fc_encoder|quantizer|acoustic_decoder/head"
+        r"|acoustic_encoder/(conv\d|block_\d+/conv1)"
+    )
     flat = flax.traverse_util.flatten_dict(dict(params), sep="/")
     cast = {
         path: leaf.astype(jnp.bfloat16)
-        if path.endswith("/kernel") and not path.startswith(kept)
+        if path.endswith("/kernel") and not kept.match(path)
         else leaf
         for path, leaf in flat.items()
     }

@@ -61,6 +61,10 @@ class CodecInput:
 def round_trip(codec: Codec, params: Tree, heard: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Encode and decode windows as they are, nothing padded; no gradient flows.
 
+    On CPU one window after the other, so that its bits do not depend on its place in a batch and
+    the training step and a cache give identical pairs. On an accelerator the batch runs at once,
+    and a rounding at the edge of a level may differ between the two.
+
     Args:
       codec: settings.
       params: of the codec.
@@ -70,11 +74,21 @@ def round_trip(codec: Codec, params: Tree, heard: jax.Array) -> tuple[jax.Array,
       (tokens int32 `[B, T]`, decoded float32 `[B, T * hop]` on the grid of 16-bit PCM, on which
       a cache keeps it).
     """
-    network = codec.network
-    tokens = network.apply({"params": params}, heard, method="encode")
-    decoded = network.apply({"params": params}, tokens, method="decode")
-    decoded = jnp.round(jnp.clip(decoded, -1.0, 1.0) * 32767.0) / 32767.0
-    return tokens, jax.lax.stop_gradient(decoded)
+    network, fixed = codec.network, jax.lax.optimization_barrier
+
+    def together(params: Tree, heard: jax.Array) -> tuple[jax.Array, jax.Array]:
+        # between barriers XLA fuses the same operations whatever stands around them
+        params, heard = fixed((params, heard))
+        tokens = fixed(network.apply({"params": params}, heard, method="encode"))
+        return tokens, fixed(network.apply({"params": params}, tokens, method="decode"))
+
+    def one_by_one(params: Tree, heard: jax.Array) -> tuple[jax.Array, jax.Array]:
+        tokens, decoded = jax.lax.map(lambda row: together(params, row[None]), heard)
+        return tokens[:, 0], decoded[:, 0]
+
+    tokens, decoded = jax.lax.platform_dependent(params, heard, cpu=one_by_one, default=together)
+    levels = jnp.clip(jnp.round(decoded * 32768.0), -32768.0, 32767.0)
+    return tokens, jax.lax.stop_gradient(levels / 32768.0)
 
 
 def load(config: ConfigDict, system: System) -> CodecInput | None:
