@@ -68,6 +68,16 @@ FIGURES = (
         metrics.crossover_step_db,
     ),
 )
+# Of a system that extends nothing, such as a codec.
+RECONSTRUCTION = (
+    *(figure for figure in FIGURES if figure.key in ("lsd", "snr", "rumble")),
+    Figure(
+        "si_sdr",
+        "SI-SDR (dB)",
+        "scale-invariant signal-to-distortion ratio",
+        lambda s, t, r, c: metrics.si_sdr(s, t),
+    ),
+)
 VISQOL = Figure(
     "visqol",
     "ViSQOL",
@@ -144,7 +154,8 @@ def evaluate(
     if len(rates) != 1:
         raise UserError(f"models of different rates cannot stand in one table: {sorted(rates)}")
     ((input_rate, rate),) = rates
-    figures = (*FIGURES, VISQOL) if visqol else FIGURES
+    figures = FIGURES if input_rate < rate else RECONSTRUCTION
+    figures = (*figures, VISQOL) if visqol else figures
     clips = []
     for i, recording in enumerate(recordings):
         samples = int(min(recording.seconds, max_seconds) * rate)

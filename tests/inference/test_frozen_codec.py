@@ -1,6 +1,7 @@
 """The frozen codec on files: lengths, windows, token files, and what is refused."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +123,18 @@ def test_commands(codec_folder: Path, corpus: Path, tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "made by the codec another" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_codec_is_evaluated_by_what_it_reconstructs(
+    codec_folder: Path, corpus: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report"
+    result = run_cli(
+        "evaluate", f"--model={codec_folder}", f"--data={corpus}", f"--report={report}", "--clips=1"
+    )
+    assert result.returncode == 0, result.stderr
+    scores = json.loads((report / "scores.json").read_text())
+    figures = scores["models"]["micro"]
+    assert {"lsd", "snr", "si_sdr", "rumble"} <= figures.keys()
+    assert "lsd_high" not in figures
+    assert figures["si_sdr"] < 0  # random weights
