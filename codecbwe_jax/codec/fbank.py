@@ -11,9 +11,9 @@ import numpy as np
 
 from codecbwe_jax.audio.mel import mel_filterbank, mel_spectrum
 from codecbwe_jax.audio.stft import frame
+from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.nn.lengths import mask_of, zero_after
 
-RATE = 16000
 FRAME_LENGTH, FRAME_SHIFT, N_FFT, N_MELS = 400, 160, 512, 80
 PRE_EMPHASIS = 0.97
 LOG_FLOOR = 1.1920929e-07
@@ -30,7 +30,7 @@ def povey_window() -> np.ndarray:
 @functools.cache
 def kaldi_filterbank() -> np.ndarray:
     """80 triangles in Kaldi mel from 20 to 8000 Hz, float32 `[257, 80]`."""
-    bank = mel_filterbank(RATE, N_FFT, N_MELS, 20.0, 8000.0, scale="kaldi")
+    bank = mel_filterbank(INPUT_RATE, N_FFT, N_MELS, 20.0, 8000.0, scale="kaldi")
     bank[-1] = 0.0  # Kaldi leaves the Nyquist bin out
     return bank
 
@@ -56,9 +56,10 @@ def log_mel(waveform: jax.Array) -> jax.Array:
     return jnp.log(jnp.maximum(mel_spectrum(power, kaldi_filterbank()), LOG_FLOOR))
 
 
-def frame_count(samples: Any, edge: int) -> Any:
-    """Stacked frames of so many samples; numbers or arrays."""
-    return (1 + (samples + 2 * edge - FRAME_LENGTH) // FRAME_SHIFT) // 2
+def mel_frames(samples: Any, edge: int) -> Any:
+    """Mel frames of so many samples; two of them are stacked in one of the encoder's frames.
+    Numbers or arrays."""
+    return 1 + (samples + 2 * edge - FRAME_LENGTH) // FRAME_SHIFT
 
 
 def stacked_fbank(waveform: jax.Array, edge: int, lengths: jax.Array | None = None) -> jax.Array:
@@ -76,7 +77,7 @@ def stacked_fbank(waveform: jax.Array, edge: int, lengths: jax.Array | None = No
     samples = jnp.full(waveform.shape[0], waveform.shape[1]) if lengths is None else lengths
     waveform = zero_after(waveform, lengths)
     mel = log_mel(jnp.pad(waveform, ((0, 0), (edge, edge))))
-    frames = 1 + (samples + 2 * edge - FRAME_LENGTH) // FRAME_SHIFT
+    frames = mel_frames(samples, edge)
     mask = mask_of(frames, mel.shape[1])[..., None]
     frames = frames[:, None, None]
     mean = jnp.sum(mel, axis=1, keepdims=True, where=mask) / frames

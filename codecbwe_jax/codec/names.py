@@ -23,7 +23,8 @@ State = dict[str, np.ndarray]
 
 HEAD_SIZE = 64
 
-# (original, canonical): prefixes of tensor names. Numbers of blocks and units are shifted.
+# (original, canonical) names; {t} is what a layer calls its tensor. Numbers of blocks and units
+# are shifted.
 _BLOCK, _UNIT = "CodecEnc.conv_blocks.{block}.block", "acoustic_encoder.block.{block}"
 _LAYER, _CANONICAL_LAYER = "generator.backbone.transformers.{i}", "acoustic_decoder.layers.{i}"
 TABLE: tuple[tuple[str, str], ...] = (
@@ -100,7 +101,7 @@ def from_original(
       say: gets a line if a folded weight differs from the plain one stored beside it.
 
     Raises:
-      UserError: if tensors are not known; all are listed.
+      UserError: if tensors are not known, or half of a weight norm is missing; all are listed.
     """
     folded = fold_weight_norm({_spelled(k): v for k, v in state.items()}, say)
     result: State = {}
@@ -175,6 +176,10 @@ def fold_weight_norm(state: Mapping[str, np.ndarray], say: Callable[[str], None]
     differs, `say` gets a line, because neuphonic's own package runs with it.
     """
     result = {k: v for k, v in state.items() if not k.endswith((".weight_g", ".weight_v"))}
+    halves = {k[:-2] for k in state if k.endswith((".weight_g", ".weight_v"))}
+    missing = [n + end for n in sorted(halves) for end in ("_g", "_v") if n + end not in state]
+    if missing:
+        raise UserError(f"weight norm without its other half: missing {', '.join(missing)}")
     stale = []
     for key, v in state.items():
         if not key.endswith(".weight_v"):

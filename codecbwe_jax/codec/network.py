@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from codecbwe_jax.codec.acoustic_encoder import AcousticEncoder
 from codecbwe_jax.codec.backbone import Backbone
-from codecbwe_jax.codec.fbank import frame_count, stacked_fbank
+from codecbwe_jax.codec.fbank import mel_frames, stacked_fbank
 from codecbwe_jax.codec.fsq import Quantiser
 from codecbwe_jax.codec.istft_head import IstftHead
 from codecbwe_jax.codec.settings import CodecSettings
@@ -129,7 +129,7 @@ class CodecNetwork(nn.Module):
         s = self.settings
         if features is None:
             features = stacked_fbank(waveform, s.fbank_edge, lengths)
-        frames = None if lengths is None else frame_count(lengths, s.fbank_edge)
+        frames = None if lengths is None else mel_frames(lengths, s.fbank_edge) // 2
         if frames is not None:
             features_mask = mask_of(frames, features.shape[1])
         semantic = jax.lax.stop_gradient(self.semantic_encoder(features, features_mask))

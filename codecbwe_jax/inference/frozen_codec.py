@@ -148,8 +148,10 @@ class FrozenCodec:
             length = len(padded[item]) if tokens == counts[item] else s.window(tokens)
             return padded[item][begin : begin + length]
 
-        sizes = [s.padded(s.window(b) - 1) for b in self._buckets]
-        return self._in_windows(counts, cut, sizes, self._encode, 1)
+        # a whole item may end with frames that fill no token
+        sizes = [s.window(b) + (s.pooling - 1) * s.hop_length for b in self._buckets]
+        tokens = self._in_windows(counts, cut, sizes, self._encode, 1)
+        return [t.astype(np.int32) for t in tokens]  # none at all are int32 too
 
     def decode(self, tokens: np.ndarray, length: int | None = None) -> np.ndarray:
         """Tokens int32 `[frames]` -> waveform at the output rate.
@@ -233,10 +235,9 @@ class FrozenCodec:
                 for (_, (item, first, begin, end)), row in zip(batch, out, strict=False):
                     inside = slice((begin - first) * per_token, (end - first) * per_token)
                     results[item, begin] = row[inside]
-        joined = [
-            [results[key] for key in sorted(results) if key[0] == item]
-            for item in range(len(counts))
-        ]
+        joined: list[list[np.ndarray]] = [[] for _ in counts]
+        for item, begin in sorted(results):
+            joined[item].append(results[item, begin])
         return [np.concatenate(p) if p else np.zeros(0, np.float32) for p in joined]
 
     def _plan(self, tokens: int) -> list[tuple[int, int, int, int]]:

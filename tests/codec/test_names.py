@@ -96,6 +96,10 @@ def test_other_checkpoints_are_refused(state) -> None:
     codec, _ = random_codec()
     with pytest.raises(UserError, match="not a codec's checkpoint: its tensors are named"):
         names.canonical({"a.weight": np.zeros(1)}, codec)
+    half = names.to_original(state, HEAD)
+    del half["CodecEnc.conv_blocks.0.weight_g"]
+    with pytest.raises(UserError, match=r"missing CodecEnc\.conv_blocks\.0\.weight_g"):
+        names.from_original(half, HEAD)
     stored = names.to_original(state, HEAD) | {"generator.unheard_of.weight": np.zeros(1)}
     with pytest.raises(UserError, match="unknown tensors: generator"):
         names.from_original(stored, HEAD)

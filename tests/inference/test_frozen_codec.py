@@ -10,9 +10,9 @@ import soundfile
 
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
-from codecbwe_jax.inference.model import load_model
+from codecbwe_jax.inference.model import Model, load_model
 from codecbwe_jax.inference.tokens import TokenFile
-from tests.conftest import run_cli
+from tests.conftest import random_codec, run_cli
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +138,16 @@ def test_a_codec_is_evaluated_by_what_it_reconstructs(
     assert {"lsd", "snr", "si_sdr", "rumble"} <= figures.keys()
     assert "lsd_high" not in figures
     assert figures["si_sdr"] < 0  # random weights
+
+
+@pytest.mark.parametrize(
+    "settings", [{"family": "neucodec"}, {"pooling": 2, "output_rate": 24000}], ids=str
+)
+def test_lengths_at_which_tokens_begin_and_windows_end(settings: dict) -> None:
+    codec = FrozenCodec(Model("micro", *random_codec(**settings), {}), window_seconds=3.0)
+    window = codec.system.window(codec._window)
+    rng = np.random.default_rng(0)
+    for length in (1, 319, 320, 640, *range(window - 320, window + 640, 160)):
+        tokens = codec.encode(0.1 * rng.standard_normal(length, np.float32))
+        assert (tokens.dtype, len(tokens)) == (np.int32, codec.system.tokens(length))
+        assert len(codec.decode(tokens, length)) == round(1.5 * length)
