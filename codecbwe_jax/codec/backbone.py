@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from codecbwe_jax.interop.weights import Rule
+from codecbwe_jax.nn.attention import attend
 from codecbwe_jax.nn.lengths import mask_of, zero_after
 
 EPS = 1e-6
@@ -145,12 +145,7 @@ class SelfAttention(nn.Module):
             nn.Dense(width, use_bias=False, dtype=self.dtype, name=f"{n}_proj")(x).reshape(shape)
             for n in ("q", "k", "v")
         )
-        logits = jnp.einsum("bihd,bjhd->bhij", q, k, preferred_element_type=jnp.float32)
-        logits = logits / np.sqrt(s.head_size)
-        if mask is not None:
-            logits = jnp.where(mask[:, None, None, :], logits, jnp.finfo(jnp.float32).min)
-        weights = jax.nn.softmax(logits).astype(self.dtype)
-        mixed = jnp.einsum("bhij,bjhd->bihd", weights, v).reshape(*x.shape[:2], width)
+        mixed = attend(q, k, v, mask).reshape(*x.shape[:2], width)
         out = nn.Dense(s.size, use_bias=False, dtype=self.dtype, name="o_proj")(mixed)
         return out.astype(jnp.float32)
 

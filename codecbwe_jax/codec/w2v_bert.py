@@ -15,6 +15,8 @@ import numpy as np
 from flax import linen as nn
 
 from codecbwe_jax.interop.weights import Rule
+from codecbwe_jax.nn.attention import attend
+from codecbwe_jax.nn.conv import DepthwiseConv
 
 EPS = 1e-5
 
@@ -64,11 +66,15 @@ class W2vBert(nn.Module):
             "array",
         ),
         Rule("layers_{i}/conv_module/{norm}", "encoder.layers.{i}.conv_module.{norm}", "norm"),
-        Rule("layers_{i}/conv_module/{conv}", "encoder.layers.{i}.conv_module.{conv}", "pointwise"),
         Rule(
-            "layers_{i}/conv_module/depthwise_kernel",
-            "encoder.layers.{i}.conv_module.depthwise_conv.weight",
-            "depthwise_array",
+            "layers_{i}/conv_module/pointwise_conv{n}",
+            "encoder.layers.{i}.conv_module.pointwise_conv{n}",
+            "pointwise",
+        ),
+        Rule(
+            "layers_{i}/conv_module/depthwise_conv",
+            "encoder.layers.{i}.conv_module.depthwise_conv",
+            "depthwise",
         ),
     )
 
@@ -150,13 +156,8 @@ class Attention(nn.Module):
             nn.initializers.normal(0.02),
             (s.left + s.right + 1, s.size // s.heads),
         )
-        logits = jnp.einsum("bihd,bjhd->bhij", q, k, preferred_element_type=jnp.float32)
-        logits = logits + relative_logits(q, table.astype(dtype), s.left, s.right)
-        logits = logits / np.sqrt(s.size // s.heads)
-        if mask is not None:
-            logits = jnp.where(mask[:, None, None, :], logits, jnp.finfo(jnp.float32).min)
-        weights = jax.nn.softmax(logits).astype(dtype)
-        mixed = jnp.einsum("bhij,bjhd->bihd", weights, v).reshape(x.shape)
+        distances = relative_logits(q, table.astype(dtype), s.left, s.right)
+        mixed = attend(q, k, v, mask, distances).reshape(x.shape)
         return _dense(s.size, dtype, "linear_out")(mixed).astype(jnp.float32)
 
 
@@ -200,18 +201,8 @@ class ConvolutionModule(nn.Module):
         )(x)
         value, gate = jnp.split(x.astype(jnp.float32), 2, axis=-1)
         x = value * nn.sigmoid(gate)
-        kernel = self.param("depthwise_kernel", init, (s.kernel_size, s.size))
-        x = causal_depthwise(x, kernel)
+        x = DepthwiseConv(s.kernel_size, causal=True, use_bias=False, name="depthwise_conv")(x)
         x = nn.silu(nn.LayerNorm(EPS, name="depthwise_layer_norm")(x))
         return nn.Dense(
             s.size, use_bias=False, dtype=dtype, kernel_init=init, name="pointwise_conv2"
         )(x).astype(jnp.float32)
-
-
-def causal_depthwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Depthwise convolution of `[B, T, C]` with `[taps, C]` that sees no later frame, as shifted
-    multiply-adds (see `nn.conv.DepthwiseConv`)."""
-    taps, frames = kernel.shape[0], x.shape[1]
-    x = jnp.pad(x, ((0, 0), (taps - 1, 0), (0, 0)))
-    terms = [x[:, k : k + frames] * kernel[k] for k in range(taps)]
-    return sum(terms[1:], terms[0])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,6 @@ from codecbwe_jax.data.pipeline import Batch, MakePair, read_segment
 from codecbwe_jax.data.recordings import Recording
 from codecbwe_jax.errors import UserError
 
-ENCODER_RATE = 16000
-
 
 @dataclasses.dataclass(frozen=True)
 class CodecPairSettings:
@@ -32,11 +30,12 @@ class CodecPairSettings:
     Attributes:
       codec: content hash of the codec.
       compute_dtype: that it runs in.
+      encoder_rate: of what it hears in Hz.
       output_rate: of the target in Hz.
       segment_samples: length of the target.
       chunk_tokens: tokens of a chunk.
       token_rate: tokens a second.
-      window_samples: samples at 16 kHz that give these tokens.
+      window_samples: samples at the encoder's rate that give these tokens.
       codec_rate: of the decoded input in Hz.
       balance_speakers: draw the speaker first, then one of the speaker's chunks.
       seed: of everything that is drawn.
@@ -47,6 +46,7 @@ class CodecPairSettings:
 
     codec: str
     compute_dtype: str
+    encoder_rate: int
     output_rate: int
     segment_samples: int
     chunk_tokens: int
@@ -93,6 +93,24 @@ def chunks(recordings: Sequence[Recording], seconds: float) -> list[Recording]:
     return cut
 
 
+def read_wide(chunk: Recording, settings: CodecPairSettings) -> np.ndarray:
+    """Target waveform of a whole chunk, float32."""
+    samples = settings.chunk_tokens * settings.hop_length
+    return read_segment(chunk, settings.output_rate, samples, 0.0)
+
+
+def read_target(chunk: Recording, first_token: int, settings: CodecPairSettings) -> np.ndarray:
+    """The target of a segment, bit for bit the samples that the whole chunk has there."""
+    s = settings
+    begin = first_token * s.hop_length
+    if chunk.rate != s.output_rate:  # what resampling gives depends on what is around
+        return crop(read_wide(chunk, s), first_token, s)
+    if begin >= chunk.samples:
+        return np.zeros(s.segment_samples, np.float32)
+    rest = dataclasses.replace(chunk, start=chunk.start + begin, samples=chunk.samples - begin)
+    return read_segment(rest, s.output_rate, s.segment_samples, 0.0)
+
+
 def read_chunk(chunk: Recording, settings: CodecPairSettings) -> tuple[np.ndarray, np.ndarray]:
     """(target waveform of a whole chunk, what the encoder hears of it), float32.
 
@@ -100,19 +118,48 @@ def read_chunk(chunk: Recording, settings: CodecPairSettings) -> tuple[np.ndarra
       UserError: if the recording cannot be read.
     """
     s = settings
-    wide = read_segment(chunk, s.output_rate, s.chunk_tokens * s.hop_length, 0.0)
-    heard = wide
-    if s.output_rate != ENCODER_RATE:
-        heard = soxr.resample(wide, s.output_rate, ENCODER_RATE)
+    wide = heard = read_wide(chunk, s)
+    if s.output_rate != s.encoder_rate:
+        heard = soxr.resample(wide, s.output_rate, s.encoder_rate)
     heard = heard[: s.window_samples]
     return wide, np.pad(heard, (0, s.window_samples - len(heard))).astype(np.float32)
+
+
+def batched_chunks(
+    chunks: Sequence[Recording],
+    settings: CodecPairSettings,
+    batch_size: int,
+    say: Callable[[str], None],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Read chunks in batches, for a codec to run on.
+
+    Args:
+      chunks: to read.
+      settings: of the pairs.
+      batch_size: the last batch is filled up with zeros.
+      say: gets a line for each chunk that cannot be read.
+
+    Yields:
+      (what the encoder hears `[batch_size, window]`, whether each chunk could be read).
+    """
+    for at in range(0, len(chunks), batch_size):
+        some = chunks[at : at + batch_size]
+        heard = np.zeros((batch_size, settings.window_samples), np.float32)
+        good = np.ones(len(some), bool)
+        for i, chunk in enumerate(some):
+            try:
+                heard[i] = read_chunk(chunk, settings)[1]
+            except UserError as error:
+                say(f"cannot read {error}")
+                good[i] = False
+        yield heard, good
 
 
 class MakeOnlinePair(MakePair):
     """Index of a chunk -> {"heard", "first_token", "target", "index", "broken"}.
 
-    "heard" is the whole chunk at 16 kHz; the step encodes and decodes it and takes the part that
-    begins at "first_token" (`training.codec_input`).
+    "heard" is the whole chunk at the encoder's rate; the step encodes and decodes it and takes the
+    part that begins at "first_token" (`training.codec_input`).
     """
 
     def make(self, chosen: int, rng: np.random.Generator) -> Batch:
@@ -146,14 +193,13 @@ class MakeCachedPair(MakePair):
         record = self._source[chosen]
         if len(record["tokens"]) != s.chunk_tokens:
             raise UserError(f"{self.recordings[chosen].path} could not be read for the cache")
-        wide, _ = read_chunk(self.recordings[chosen], s)
         first = draw_place(s, rng)
         begin = first * (s.codec_rate // s.token_rate)
         decoded = unpack(record["decoded"])
         return {
             "input": decoded[begin : begin + s.input_samples],
             "tokens": record["tokens"][first : first + s.segment_tokens],
-            "target": crop(wide, first, s),
+            "target": read_target(self.recordings[chosen], first, s),
         }
 
 

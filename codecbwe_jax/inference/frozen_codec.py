@@ -21,6 +21,7 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+import soxr
 
 from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.errors import UserError
@@ -55,7 +56,7 @@ def in_compute_dtype(system: Codec, params: Any) -> Any:
         return params
     kept = re.compile(
         "semantic_adapter|fc_encoder|quantizer|acoustic_decoder/head"
-        r"|acoustic_encoder/(conv\d|block_\d+/conv1)"
+        r"|acoustic_encoder/(conv\d|block_\d+/conv1)|.*/depthwise_conv/"
     )
     flat = flax.traverse_util.flatten_dict(dict(params), sep="/")
     cast = {
@@ -71,7 +72,7 @@ class FrozenCodec:
     """A codec that is only run.
 
     Args:
-      model: whose system is a `Codec`.
+      model: whose system is a `Codec`; `params` are its parameters as they run.
       window_seconds: longest stretch that is encoded or decoded at once.
       batch_size: windows of one length that are run together.
 
@@ -89,7 +90,7 @@ class FrozenCodec:
         self.model = model
         self.system = model.system
         self.batch_size = batch_size
-        self._params = jax.device_put(in_compute_dtype(model.system, model.params))
+        self.params = jax.device_put(in_compute_dtype(model.system, model.params))
         rate = INPUT_RATE / self.system.token_hop_length
         self._window, self._context = round(window_seconds * rate), round(CONTEXT_SECONDS * rate)
         seconds = [b for b in BUCKETS if b < window_seconds]
@@ -180,13 +181,24 @@ class FrozenCodec:
         counts, hop = [len(t) for t in known], self.system.output_hop_length
         return self._in_windows(counts, cut, self._buckets, self._decode, hop)
 
+    def reconstruct(self, waveform: np.ndarray, rate: int) -> np.ndarray:
+        """Encode and decode: float32 `[samples]` at any rate -> as long, at the output rate.
+
+        Raises:
+          UserError: as `encode`.
+        """
+        wave16 = soxr.resample(waveform, rate, INPUT_RATE).astype(np.float32)
+        decoded = self.decode(self.encode(wave16), len(wave16))
+        samples = round(len(waveform) * self.system.output_rate / rate)
+        return _zeros_after(decoded[:samples], samples)
+
     def latents(self, tokens: np.ndarray) -> np.ndarray:
         """Tokens int32 `[frames]` -> what the decoder reads, float32 `[frames, width]`.
 
         Raises:
           UserError: as `decode`.
         """
-        return np.asarray(self._latents(self._params, self._known(tokens)[None]))[0]
+        return np.asarray(self._latents(self.params, self._known(tokens)[None]))[0]
 
     def _known(self, tokens: np.ndarray) -> np.ndarray:
         tokens = np.asarray(tokens)
@@ -231,7 +243,7 @@ class FrozenCodec:
                 rows = [p for p, _ in batch] + [batch[0][0]] * (self.batch_size - len(batch))
                 lengths = np.array([len(row) for row in rows], np.int32)
                 stacked = np.stack([_zeros_after(row, size) for row in rows])
-                out = np.asarray(run(self._params, stacked, lengths))
+                out = np.asarray(run(self.params, stacked, lengths))
                 for (_, (item, first, begin, end)), row in zip(batch, out, strict=False):
                     inside = slice((begin - first) * per_token, (end - first) * per_token)
                     results[item, begin] = row[inside]

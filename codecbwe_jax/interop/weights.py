@@ -44,7 +44,6 @@ KINDS: dict[str, tuple[Leaf, ...]] = {
     "dense": (Leaf("kernel", "weight", "reversed"), _BIAS),
     "conv": (Leaf("kernel", "weight", "reversed"), _BIAS),
     "depthwise": (Leaf("kernel", "weight", "depthwise"), _BIAS),
-    "depthwise_array": (Leaf("", "", "depthwise"),),
     "pointwise": (Leaf("kernel", "weight", "pointwise"),),
     "norm": (Leaf("scale", "weight"), _BIAS),
     "wn_conv1d": (Leaf("v", "weight_v", "reversed"), Leaf("g", "weight_g", "gain"), _BIAS),
@@ -227,7 +226,8 @@ def from_torch(
             f"these weights do not fit the network: {len(problems)} of {len(expected)} tensors: "
             + "; ".join(problems)
         )
-    flat = {path: _from_torch(state[key], axes) for path, (key, axes, _) in layout.items()}
+    # each is let go when it is copied, so that a large model is not in memory twice
+    flat = {path: _from_torch(state.pop(key), axes) for path, (key, axes, _) in layout.items()}
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 

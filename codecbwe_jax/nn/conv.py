@@ -21,23 +21,29 @@ class DepthwiseConv(nn.Module):
 
     Attributes:
       kernel_size: odd number of taps.
+      causal: see no later frame.
+      use_bias: add a bias.
       dtype: of the computation.
       kernel_init: initialiser of the kernel `[kernel_size, C]`.
     """
 
     kernel_size: int
+    causal: bool = False
+    use_bias: bool = True
     dtype: jnp.dtype = jnp.float32
     kernel_init: nn.initializers.Initializer = nn.initializers.normal(0.02)
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, (self.kernel_size, x.shape[-1]))
-        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-        x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
-        side, frames = self.kernel_size // 2, x.shape[1]
-        x = jnp.pad(x, ((0, 0), (side, side), (0, 0)))
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        frames, later = x.shape[1], 0 if self.causal else self.kernel_size // 2
+        x = jnp.pad(x, ((0, 0), (self.kernel_size - 1 - later, later), (0, 0)))
         taps = [x[:, k : k + frames] * kernel[k] for k in range(self.kernel_size)]
-        return sum(taps[1:], taps[0]) + bias
+        y = sum(taps[1:], taps[0])
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, (x.shape[-1],)).astype(self.dtype)
+        return y
 
 
 class WeightNormConv(nn.Module):

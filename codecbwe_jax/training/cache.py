@@ -7,8 +7,9 @@ goes on after its last complete shard. Hosts take every n-th shard.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from ml_collections import ConfigDict
 from codecbwe_jax import systems
 from codecbwe_jax.config import write_json
 from codecbwe_jax.data import codec_pairs
-from codecbwe_jax.data.recordings import Recording
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.training import codec_input
+from codecbwe_jax.inference.frozen_codec import FrozenCodec
+from codecbwe_jax.training import codec_input, devices
 from codecbwe_jax.training.logs import ProgressReport
 from codecbwe_jax.training.loop import find_recordings
 
@@ -48,10 +49,9 @@ def write_cache(
     """
     host = jax.process_index() if host is None else host
     hosts = jax.process_count() if hosts is None else hosts
-    config = config.copy_and_resolve_references()
-    config.data.input = "codec_online"
     system = systems.build(config.system)
-    source = codec_input.load(config, system)
+    source = codec_input.open_codec(config, system)
+    mapping = devices.build(config.train.mapping, config.train.batch_size)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,8 +61,6 @@ def write_cache(
     shards = [chunks[i : i + CHUNKS_PER_SHARD] for i in range(0, len(chunks), CHUNKS_PER_SHARD)]
     key = codec_input.cache_key(chunks, source.settings)
     paths = [_shard_path(output / key, i, len(shards)) for i in range(len(shards))]
-    run = jax.jit(lambda p, x: codec_input.round_trip(source.codec, p, x))
-    params = jax.device_put(source.params)
 
     seconds = config.data.chunk_seconds
     mine = [i for i in range(len(shards)) if i % hosts == host]
@@ -70,12 +68,23 @@ def write_cache(
     print(
         f"{len(chunks)} chunks, {len(shards)} shards, {len(left)} of {len(mine)} left", flush=True
     )
-    progress = ProgressReport(sum(len(shards[i]) for i in left), 0, seconds)
-    began, done = time.monotonic(), 0
-    for i in left:
-        batch = config.train.batch_size
-        done += _write_shard(paths[i], shards[i], batch, source, run, params, progress, done)
-    progress.close()
+    progress = ProgressReport(sum(len(shards[i]) for i in left), 0, seconds, "chunk")
+    run = _compiled(source.codec, mapping)
+    began, done, said = time.monotonic(), 0, time.monotonic()
+    with contextlib.closing(progress):
+        for i in left:
+            batches = codec_pairs.batched_chunks(
+                shards[i], source.settings, config.train.batch_size, progress.line
+            )
+            shard = _NewShard(paths[i])
+            for heard, good in batches:
+                for row in zip(*run(heard), good, strict=False):  # the last batch is filled up
+                    shard.write(_record(*row, source.settings.codec_rate))
+                done += len(good)
+                if time.monotonic() - said > 10 or done == progress.total:
+                    progress.update(done, {})
+                    said = time.monotonic()
+            shard.close()
     spent = time.monotonic() - began
     if not all(path.exists() for path in paths):
         print(f"host {host} of {hosts} is done; others are not", flush=True)
@@ -104,48 +113,55 @@ def _features() -> Any:
     )
 
 
-def _write_shard(
-    path: Path,
-    chunks: Sequence[Recording],
-    batch_size: int,
-    source: codec_input.CodecInput,
-    run: Any,
-    params: Any,
-    progress: ProgressReport,
-    done: int,
-) -> int:
-    """One shard; returns the number of chunks. A chunk that cannot be read leaves an empty record,
-    which training replaces as it does a file that cannot be read."""
-    s, features = source.settings, _features()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    writer = ArrayRecordWriter(str(partial), "group_size:1")
-    said = time.monotonic()
-    for at in range(0, len(chunks), batch_size):
-        rows, broken = [], set()
-        for i, chunk in enumerate(chunks[at : at + batch_size]):
-            try:
-                rows.append(codec_pairs.read_chunk(chunk, s)[1])
-            except UserError as error:
-                progress.line(f"cannot read {error}")
-                rows.append(np.zeros(s.window_samples, np.float32))
-                broken.add(i)
-        count = len(rows)
-        rows += [rows[0]] * (batch_size - count)
-        tokens, decoded = jax.device_get(run(params, np.stack(rows)))
-        for i in range(count):
-            good = i not in broken
-            record = {
-                "tokens": tokens[i] if good else tokens[i][:0],
-                "decoded": codec_pairs.pack(decoded[i] if good else decoded[i][:1], s.codec_rate),
-            }
-            writer.write(features.serialize_example(record))
-        if time.monotonic() - said > 10 or at + count == len(chunks):
-            progress.update(done + at + count, {})
-            said = time.monotonic()
-    writer.close()
-    partial.rename(path)
-    return len(chunks)
+def _compiled(
+    codec: FrozenCodec, mapping: devices.DeviceMapping
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Windows `[B, window]` -> (tokens, decoded), the batch divided over the devices."""
+    params = mapping.place(codec.params)
+    run = mapping.map_rows(lambda p, x: codec_input.round_trip(codec.system, p, x["heard"]))
+    return lambda heard: run(params, mapping.divide({"heard": heard}))
+
+
+def _record(tokens: np.ndarray, decoded: np.ndarray, good: bool, rate: int) -> dict[str, Any]:
+    """A chunk that could not be read has an empty record, and training replaces it as it does a
+    file that cannot be read."""
+    if not good:
+        tokens, decoded = tokens[:0], decoded[:1]
+    return {"tokens": tokens, "decoded": codec_pairs.pack(decoded, rate)}
+
+
+class _NewShard:
+    """A shard that has its name only when it is whole.
+
+    Raises:
+      UserError: from every method, if the disk is full or takes no more for another reason.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._features = path, _features()
+        self._partial = path.with_name(f".{path.name}.partial")
+        with self._told():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = ArrayRecordWriter(str(self._partial), "group_size:1")
+
+    def write(self, record: dict[str, Any]) -> None:
+        with self._told():
+            self._writer.write(self._features.serialize_example(record))
+
+    def close(self) -> None:
+        with self._told():
+            self._writer.close()
+            self._partial.rename(self._path)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError) as error:  # array_record raises the latter for both
+            raise UserError(
+                f"{self._path}: cannot be written ({error}); whole shards stay, and the same "
+                "command goes on after them"
+            ) from None
 
 
 def _write_metadata(output: Path, key: str, paths: Sequence[Path]) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import soxr
 from ml_collections import ConfigDict
 
 from codecbwe_jax.codec.settings import INPUT_RATE
@@ -18,8 +16,7 @@ from codecbwe_jax.config import read_json
 from codecbwe_jax.data import codec_pairs, pipeline
 from codecbwe_jax.data.recordings import Recording
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.inference.frozen_codec import FrozenCodec, content_hash, in_compute_dtype
-from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.objectives.turn import Batch
 from codecbwe_jax.systems.base import System
 from codecbwe_jax.systems.codec import Codec
@@ -32,19 +29,17 @@ class CodecInput:
     """A codec as the maker of a run's inputs.
 
     Attributes:
-      codec: its settings.
-      params: for running; replicated on every device, no part of the run's state.
+      codec: whose parameters are replicated on every device and are no part of the run's state.
       settings: of the pairs.
     """
 
-    codec: Codec
-    params: Tree
+    codec: FrozenCodec
     settings: codec_pairs.CodecPairSettings
 
     def prepare(self, params: Tree, batch: Batch) -> Batch:
         """In the step: "heard" and "first_token" -> "input" and "tokens". Pure."""
         s = self.settings
-        tokens, decoded = round_trip(self.codec, params, batch["heard"])
+        tokens, decoded = round_trip(self.codec.system, params, batch["heard"])
         hop = s.codec_rate // s.token_rate
 
         def cut(x: jax.Array, first: jax.Array, size: int) -> jax.Array:
@@ -95,46 +90,49 @@ def load(config: ConfigDict, system: System) -> CodecInput | None:
     """The codec that `config.data.input` asks for; None for "lowpass".
 
     Raises:
-      UserError: on an unknown kind of input, or a codec that the system cannot follow.
+      UserError: on an unknown kind of input; else see `open_codec`.
+    """
+    kind = config.data.get("input", "lowpass")
+    if kind == "lowpass":
+        return None
+    if kind not in ("codec_online", "codec_cached"):
+        raise UserError(
+            f"config.data.input is {kind!r}; known: lowpass, codec_online, codec_cached"
+        )
+    return open_codec(config, system)
+
+
+def open_codec(config: ConfigDict, system: System) -> CodecInput:
+    """The codec that `config.data.codec` names, and how it makes a system's pairs.
+
+    Raises:
+      UserError: if none is named, or the system cannot follow it.
     """
     data = config.data
-    if data.get("input", "lowpass") == "lowpass":
-        return None
-    if data.input not in ("codec_online", "codec_cached"):
-        raise UserError(
-            f"config.data.input is {data.input!r}; known: lowpass, codec_online, codec_cached"
-        )
     if not data.codec:
-        raise UserError(f"config.data.input {data.input} needs config.data.codec, a codec's folder")
+        raise UserError("config.data.codec is empty: give --config.data.codec=FOLDER, a codec's")
     codec = FrozenCodec.load(data.codec, data.codec_dtype)
-    settings = pair_settings(config, codec.model.system, codec.model.params, system.output_rate)
     if codec.system.output_rate != system.input_rate:
         raise UserError(
             f"{data.codec} decodes to {codec.system.output_rate} Hz, the system takes "
             f"{system.input_rate} Hz (config.system.input_rate)"
         )
-    return CodecInput(codec.system, in_compute_dtype(codec.system, codec.model.params), settings)
-
-
-def pair_settings(
-    config: ConfigDict, codec: Codec, params: Tree, output_rate: int
-) -> codec_pairs.CodecPairSettings:
-    """How a config makes pairs with a codec."""
-    data = config.data
-    token_rate = INPUT_RATE // codec.token_hop_length
+    token_rate = INPUT_RATE // codec.system.token_hop_length
     tokens = round(data.chunk_seconds * token_rate)
-    return codec_pairs.CodecPairSettings(
-        content_hash(codec, params),
-        codec.compute_dtype,
-        output_rate,
+    settings = codec_pairs.CodecPairSettings(
+        codec.content_hash,
+        codec.system.compute_dtype,
+        INPUT_RATE,
+        system.output_rate,
         data.segment_samples,
         tokens,
         token_rate,
-        codec.window(tokens),
-        codec.output_rate,
+        codec.system.window(tokens),
+        codec.system.output_rate,
         data.balance_speakers,
         config.train.seed,
     )
+    return CodecInput(codec, settings)
 
 
 def cache_key(chunks: Sequence[Recording], settings: codec_pairs.CodecPairSettings) -> str:
@@ -165,14 +163,3 @@ def make_pairs(
         )
     codec_pairs.open_cache(folder / wanted)
     return codec_pairs.MakeCachedPair(chunks, source.settings, folder / wanted)
-
-
-def hearing(source: CodecInput) -> Callable[[np.ndarray, int], np.ndarray]:
-    """A waveform and its rate -> what the codec makes of it, of any length, for validation."""
-    frozen = FrozenCodec(Model("codec", source.codec, source.params, {}))
-
-    def hear(waveform: np.ndarray, rate: int) -> np.ndarray:
-        wave16 = soxr.resample(waveform, rate, INPUT_RATE).astype(np.float32)
-        return frozen.decode(frozen.encode(wave16), len(wave16))
-
-    return hear

@@ -21,6 +21,8 @@ AXIS = "devices"
 Tree = Any
 # (state, batch, key, frozen parameters, mean over devices) -> (state, metrics)
 Step = Callable[[Tree, Tree, jax.Array, Tree, Callable[[Tree], Tree]], tuple[Tree, Tree]]
+# (replicated tree, batch) -> rows
+Rows = Callable[[Tree, Tree], Tree]
 MappedStep = Callable[[Tree, Tree, jax.Array, Tree], tuple[Tree, Tree]]
 
 
@@ -36,6 +38,10 @@ class DeviceMapping(Protocol):
 
     def map_step(self, step: Step) -> MappedStep:
         """Compile a step; the state is donated. The batch is divided, the rest replicated."""
+
+    def map_rows(self, function: Rows) -> Rows:
+        """Compile a function of a replicated tree and a divided batch; its rows come back whole, as
+        NumPy arrays."""
 
     def place(self, state: Tree) -> Tree:
         """Copy a host state to every device."""
@@ -64,6 +70,14 @@ class Pmap:
             devices=self.devices,
             donate_argnums=(0,),
         )
+
+    def map_rows(self, function: Rows) -> Rows:
+        mapped = jax.pmap(function, devices=self.devices)
+
+        def joined(x: np.ndarray) -> np.ndarray:
+            return x.reshape(-1, *x.shape[2:])
+
+        return lambda tree, batch: jax.tree.map(joined, jax.device_get(mapped(tree, batch)))
 
     def place(self, state: Tree) -> Tree:
         def copies(x: np.ndarray) -> np.ndarray:
@@ -101,6 +115,15 @@ class ShardMap:
             check_vma=False,
         )
         return jax.jit(mapped, donate_argnums=(0,))
+
+    def map_rows(self, function: Rows) -> Rows:
+        divided = PartitionSpec(AXIS)
+        mapped = jax.jit(
+            jax.shard_map(
+                function, mesh=self.mesh, in_specs=(PartitionSpec(), divided), out_specs=divided
+            )
+        )
+        return lambda tree, batch: jax.device_get(mapped(tree, batch))
 
     def place(self, state: Tree) -> Tree:
         return jax.device_put(state, self.replicated)

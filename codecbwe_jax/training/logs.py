@@ -76,17 +76,18 @@ class ProgressReport:
     Args:
       total: last step.
       step: first step.
-      seconds_per_step: seconds of audio that a step trains on.
+      seconds_per_step: seconds of audio in a step.
+      unit: what a step is called.
     """
 
-    def __init__(self, total: int, step: int, seconds_per_step: float) -> None:
-        self.total, self.seconds_per_step = total, seconds_per_step
+    def __init__(self, total: int, step: int, seconds_per_step: float, unit: str = "step") -> None:
+        self.total, self.seconds_per_step, self.unit = total, seconds_per_step, unit
         self._since, self._at = time.monotonic(), step
         self._begin, self._first = self._since, step
         self._bar: Progress | None = None
         if sys.stdout.isatty():
             self._bar = Progress(
-                TextColumn("step {task.completed}/{task.total}"),
+                TextColumn(f"{unit} {{task.completed}}/{{task.total}}"),
                 BarColumn(),
                 TextColumn("{task.fields[figures]}"),
                 TimeRemainingColumn(),
@@ -113,13 +114,15 @@ class ProgressReport:
         rate = (step - self._at) / max(now - self._since, 1e-9)
         self._since, self._at = now, step
         shown = "  ".join(f"{name.removesuffix('/loss')} {v:.4g}" for name, v in losses.items())
-        figures = f"{rate:.2f} steps/s  {rate * self.seconds_per_step:.1f} s audio/s  {shown}"
+        figures = (
+            f"{rate:.2f} {self.unit}s/s  {rate * self.seconds_per_step:.1f} s audio/s  {shown}"
+        )
         if self._bar:
             self._bar.update(self._task, completed=step, figures=figures)
             return
         average = (step - self._first) / max(now - self._begin, 1e-9)
         left = (self.total - step) / max(average, 1e-9)
-        self.line(f"step {step}/{self.total}  {figures}  {_clock(left)} left")
+        self.line(f"{self.unit} {step}/{self.total}  {figures}  {_clock(left)} left")
 
     def close(self) -> None:
         if self._bar:

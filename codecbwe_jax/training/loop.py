@@ -60,7 +60,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         make = codec_input.make_pairs(config, train_set, source)
     else:
         make = pipeline.MakePair(train_set, _pair_settings(config, system))
-    hear = codec_input.hearing(source) if source else None
+    hear = source.codec.reconstruct if source else None
     judges = evaluators.build(system, valid_set, config.evaluators, hear)
     print(f"{mapping.count} x {jax.local_devices()[0].device_kind}", flush=True)
 
@@ -85,7 +85,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         print(f"generator starts from {config.train.init_from}", flush=True)
     state = mapping.place(state)
     online = source if source and config.data.input == "codec_online" else None
-    frozen = mapping.place(online.params if online else {})
+    frozen = mapping.place(online.codec.params if online else {})
 
     # 4. Outlets
     save_config(config, workdir)

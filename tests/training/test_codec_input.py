@@ -14,7 +14,7 @@ import pytest
 
 from codecbwe_jax import systems
 from codecbwe_jax.config import load_config
-from codecbwe_jax.data import pipeline
+from codecbwe_jax.data import codec_pairs, pipeline
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.training import cache, codec_input
 from codecbwe_jax.training.loop import find_recordings
@@ -28,6 +28,7 @@ def config_for(corpus: Path, codec: Path, *extra: str):
         f"--config.data.codec={codec}",
         "--config.data.input=codec_online",
         "--config.data.chunk_seconds=0.5",
+        "--config.train.batch_size=8",  # one for each of the test's devices
         *extra,
     ]
     return load_config("configs/ap_bwe.py:tiny", overrides)
@@ -57,7 +58,7 @@ def test_both_ways_give_the_same_pairs(
     for ours, theirs in itertools.islice(zip(online, stored, strict=False), 3):
         broken = ours.pop("broken"), theirs.pop("broken")
         assert all(np.all(b == -1) for b in broken)
-        made = jax.device_get(prepare(source.params, ours))
+        made = jax.device_get(prepare(source.codec.params, ours))
         assert made.keys() == theirs.keys() == {"input", "tokens", "target", "index"}
         for name in made:
             np.testing.assert_array_equal(made[name], theirs[name], err_msg=name)
@@ -80,8 +81,10 @@ def test_the_input_is_the_codecs_of_the_target(corpus: Path, codec_folder: Path,
     first = int(pair["first_token"])
     np.testing.assert_array_equal(pair["target"], whole[first * 960 :][:4800])
     batch = {k: np.asarray(v)[None] for k, v in pair.items()}
-    made = jax.device_get(source.prepare(source.params, batch))
-    tokens, decoded = codec_input.round_trip(source.codec, source.params, batch["heard"])
+    made = jax.device_get(source.prepare(source.codec.params, batch))
+    tokens, decoded = codec_input.round_trip(
+        source.codec.system, source.codec.params, batch["heard"]
+    )
     np.testing.assert_array_equal(made["tokens"][0], tokens[0, first : first + 5])
     np.testing.assert_array_equal(made["input"][0], decoded[0, first * 320 :][:1600])
 
@@ -100,42 +103,54 @@ def test_a_cache_of_something_else_is_refused(
         codec_input.make_pairs(config, found, source)
 
 
-def test_a_killed_cache_goes_on(
-    corpus: Path, codec_folder: Path, cached: Path, tmp_path: Path
-) -> None:
-    """Killed after the first of many shards, then run by two hosts: the same comes out."""
+def test_a_killed_cache_goes_on(corpus: Path, codec_folder: Path, tmp_path: Path) -> None:
+    """Killed after the first of many shards, then run by two hosts: what one job makes comes out,
+    and it is the same again."""
     program = (
         "import sys; from codecbwe_jax.training import cache; cache.CHUNKS_PER_SHARD = 2\n"
         "from codecbwe_jax.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    command = [
-        sys.executable, "-c", program, "cache", "--config=configs/ap_bwe.py:tiny",
-        f"--codec={codec_folder}", f"--output={tmp_path / 'cache'}",
-        *MICRO, f"--config.data.path={corpus}", "--config.data.chunk_seconds=0.5",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def command(output: Path, *extra: str) -> list[str]:
+        return [
+            sys.executable, "-c", program, "cache", "--config=configs/ap_bwe.py:tiny",
+            f"--codec={codec_folder}", f"--output={output}", *MICRO, *extra,
+            f"--config.data.path={corpus}", "--config.data.chunk_seconds=0.5",
+        ]  # fmt: skip
+
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen(command(killed), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("cache/*/codec_pairs*")) and time.monotonic() < deadline:
+    while not list(killed.glob("*/codec_pairs*")) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (tmp_path / "cache" / "cache.json").exists()
-    for host in ("0", "1"):
-        result = subprocess.run(
-            [*command, f"--host={host}", "--hosts=2"], capture_output=True, text=True, check=False
-        )
+    assert not (killed / "cache.json").exists()
+    for run in (
+        command(killed, "--host=0", "--hosts=2"),
+        command(killed, "--host=1", "--hosts=2"),
+        command(whole),
+    ):
+        result = subprocess.run(run, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
-    key = json.loads((tmp_path / "cache" / "cache.json").read_text())["key"]
-    assert key == json.loads((cached / "cache.json").read_text())["key"]
-    ours = cache.codec_pairs.open_cache(tmp_path / "cache" / key)
-    theirs = cache.codec_pairs.open_cache(cached / key)
+    key = json.loads((killed / "cache.json").read_text())["key"]
+    assert key == json.loads((whole / "cache.json").read_text())["key"]
+    ours, theirs = (codec_pairs.open_cache(folder / key) for folder in (killed, whole))
     assert len(ours) == len(theirs) > 4
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a["tokens"], b["tokens"])
-        # processes with one device and with eight share the work of a sum differently: a step
-        # of 16-bit PCM where a value lies between two
-        pair = [cache.codec_pairs.unpack(r["decoded"]) for r in (a, b)]
-        np.testing.assert_allclose(*pair, atol=1.01 / 32768)
+        assert a["decoded"] == b["decoded"]
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    """/dev/full takes no byte: what is written to it fails as on a full disk."""
+    (tmp_path / ".shard.partial").symlink_to("/dev/full")
+    shard = cache._NewShard(tmp_path / "shard")
+    shard.write({"tokens": np.zeros(3, np.int32), "decoded": b"flac"})
+    with pytest.raises(UserError, match="shard: cannot be written") as told:
+        shard.close()
+    assert "No space left on device" in str(told.value)
+    assert not (tmp_path / "shard").exists()
 
 
 def test_training_on_both_is_the_same(

@@ -6,11 +6,20 @@ original's layout (`B, C, T`), as arrays or `Check`s.
 
 from __future__ import annotations
 
-from tests.golden.adapters import ap_bwe, codec, discriminators, losses, metrics, signal
+from tests.golden.adapters import (
+    ap_bwe,
+    codec_models,
+    codec_parts,
+    discriminators,
+    losses,
+    metrics,
+    signal,
+)
 
 ADAPTERS = {
     **ap_bwe.ADAPTERS,
-    **codec.ADAPTERS,
+    **codec_models.ADAPTERS,
+    **codec_parts.ADAPTERS,
     **discriminators.ADAPTERS,
     **losses.ADAPTERS,
     **metrics.ADAPTERS,
@@ -20,6 +29,7 @@ ADAPTERS = {
 # kind -> function of `full_config` that gives (rules, parameter shapes) at official size
 FULL_NETWORKS = {
     **ap_bwe.FULL_NETWORKS,
-    **codec.FULL_NETWORKS,
+    **codec_models.FULL_NETWORKS,
+    **codec_parts.FULL_NETWORKS,
     **discriminators.FULL_NETWORKS,
 }

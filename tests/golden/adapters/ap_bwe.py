@@ -12,6 +12,7 @@ from codecbwe_jax.audio.stft import phase, stft
 from codecbwe_jax.interop.weights import from_torch, to_torch
 from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR, ApBwe, polar
 from tests.golden.case import Case, Check
+from tests.golden.networks import swap
 
 
 def build(config: dict[str, Any]) -> ApBwe:
@@ -28,11 +29,6 @@ def build(config: dict[str, Any]) -> ApBwe:
 
 def shapes(system: ApBwe) -> Any:
     return jax.eval_shape(system.init, jax.random.key(0))
-
-
-def swap(x: jax.Array) -> np.ndarray:
-    """`[B, T, C]` <-> `[B, C, T]`."""
-    return np.asarray(x).swapaxes(1, 2)
 
 
 def ap_bwe(case: Case) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""The frozen codec: features, encoders, quantiser, decoder, whole models in three namings."""
+"""The parts of the frozen codec: features, encoders, quantiser, decoder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from codecbwe_jax.audio.stft import overlap_add
 from codecbwe_jax.audio.window import hann
-from codecbwe_jax.codec import fsq, names
+from codecbwe_jax.codec import fsq
 from codecbwe_jax.codec.acoustic_encoder import AcousticEncoder
 from codecbwe_jax.codec.backbone import BackboneSettings
 from codecbwe_jax.codec.fbank import (
@@ -24,15 +24,9 @@ from codecbwe_jax.codec.fbank import (
     stacked_fbank,
 )
 from codecbwe_jax.codec.istft_head import polar_parts
-from codecbwe_jax.codec.network import AcousticDecoder, CodecNetwork
+from codecbwe_jax.codec.network import AcousticDecoder
 from codecbwe_jax.codec.settings import CodecSettings
-from codecbwe_jax.codec.w2v_bert import (
-    SemanticSettings,
-    W2vBert,
-    causal_depthwise,
-    relative_logits,
-)
-from codecbwe_jax.interop.weights import Rule, from_torch, to_torch
+from codecbwe_jax.codec.w2v_bert import SemanticSettings, W2vBert, relative_logits
 from codecbwe_jax.nn.snake import (
     downsample_by_two,
     kaiser_sinc_taps,
@@ -40,49 +34,7 @@ from codecbwe_jax.nn.snake import (
     upsample_by_two,
 )
 from tests.golden.case import Case, Check
-
-Values = dict[str, Any]
-
-
-def swap(x: Any) -> np.ndarray:
-    """`[B, T, C]` <-> `[B, C, T]`."""
-    return np.asarray(x).swapaxes(1, 2)
-
-
-def shapes(network: nn.Module, *inputs: tuple[int, ...], method: Any = None) -> Any:
-    """Shapes of a network's parameters for float32 inputs of these shapes."""
-    structs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in inputs]
-    init = jax.eval_shape(lambda *x: network.init(jax.random.key(0), *x, method=method), *structs)
-    return init["params"]
-
-
-def load(rules: tuple[Rule, ...], weights: Mapping[str, np.ndarray], like: Any) -> Any:
-    """Parameters from PyTorch's, checked to go back bit for bit."""
-    params = from_torch(rules, weights, like)
-    again = to_torch(rules, params)
-    assert set(again) == set(weights)
-    assert all(np.array_equal(weights[k], v) for k, v in again.items())
-    return params
-
-
-def run(network: nn.Module, params: Any, *inputs: Any, method: Any = None) -> tuple[Any, Values]:
-    """Result, and every module's result under its path."""
-    out, state = network.apply(
-        {"params": params},
-        *inputs,
-        method=method,
-        capture_intermediates=True,
-        mutable="intermediates",
-    )
-    found = jax.tree_util.tree_flatten_with_path(state["intermediates"])[0]
-    inner = {}
-    for path, value in found:
-        parts = [str(getattr(key, "key", getattr(key, "idx", key))) for key in path]
-        inner.setdefault("/".join(parts[: parts.index("__call__")]), value)
-    return out, inner
-
-
-# ---------------------------------------------------------------- features
+from tests.golden.networks import Values, load, run, shapes, swap
 
 
 def w2v_bert_fbank(case: Case) -> Values:
@@ -166,9 +118,6 @@ def batch(case: Case, family: str, edge: int, results: Values) -> Values:
     }
 
 
-# ---------------------------------------------------------------- encoders and quantiser
-
-
 def semantic_settings(config: Mapping[str, Any]) -> SemanticSettings:
     return SemanticSettings(
         config["hidden_size"],
@@ -218,9 +167,7 @@ def first_layer(s: SemanticSettings, params: Any, inner: Values) -> Values:
     return {
         "layer0_position_bias": relative_logits(q, table, s.left, s.right) / np.sqrt(q.shape[-1]),
         "layer0_conv_module_glu_out_BCT": swap(gated),
-        "layer0_conv_module_depthwise_out_BCT": swap(
-            causal_depthwise(gated, own["conv_module"]["depthwise_kernel"])
-        ),
+        "layer0_conv_module_depthwise_out_BCT": swap(inner["layers_0/conv_module/depthwise_conv"]),
     }
 
 
@@ -303,9 +250,6 @@ def fsq_case(case: Case) -> Values:
     return results
 
 
-# ---------------------------------------------------------------- decoder
-
-
 def backbone_settings(c: Mapping[str, Any]) -> BackboneSettings:
     return BackboneSettings(
         c["hidden_size"],
@@ -359,186 +303,6 @@ def vocos_decoder_16k(case: Case) -> Values:
     return results
 
 
-# ---------------------------------------------------------------- whole models
-
-
-def codec_settings(c: Mapping[str, Any], family: str) -> CodecSettings:
-    return CodecSettings(
-        family=family,
-        output_rate={"xcodec2": 16000, "neucodec": 24000}[family],
-        semantic=semantic_settings(c["semantic_model_config"]),
-        backbone=backbone_settings(c),
-        encoder_width=c["encoder_hidden_size"],
-        ratios=tuple(c["downsampling_ratios"]),
-        levels=tuple(c["quantization_levels"]),
-    )
-
-
-def codec_shapes(settings: CodecSettings) -> Any:
-    network = CodecNetwork(settings)
-    samples = 4 * settings.hop_length
-    features = (1, 4, settings.semantic.features)
-    return shapes(network, (1, samples), features, method=everything)
-
-
-def everything(network: CodecNetwork, waveform: jax.Array, features: jax.Array) -> Any:
-    """Run every part once."""
-    latents, tokens = network.quantise(waveform, None, features)
-    return network.acoustic_decoder(latents), tokens
-
-
-def transformers_model(family: str) -> Callable[[Case], Values]:
-    def adapter(case: Case) -> Values:
-        settings = codec_settings(case.small, family)
-        network = CodecNetwork(settings)
-        params = load(CodecNetwork.torch_rules, case.weights, codec_shapes(settings))
-        wave, features = case.given("input_values")[:, 0], case.given("input_features")
-        mask = case.given("input_features_mask").astype(bool)
-        (latents, tokens), inner = run(
-            network, params, wave, None, features, mask, method=CodecNetwork.quantise
-        )
-        codes_mask = reference_mask(case, settings, tokens.shape[1])
-        decoder_mask = codes_mask.astype(bool) if family == "neucodec" else None
-
-        def decode(latents: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, Values]:
-            return run(AcousticDecoder(settings), params["acoustic_decoder"], latents, None, mask)
-
-        audio, decoded = decode(latents, decoder_mask)
-        z = inner["quantizer/project_in"]
-        once = fsq.bound(z, settings.levels)
-        magnitude, phase = polar_parts(decoded["head/linear"], 100.0)
-        semantic, acoustic = inner["semantic_adapter"], inner["acoustic_encoder"]
-        frames = tokens.shape[1]
-        results = {
-            "audio_codes": tokens[:, None],
-            "audio_codes_mask": codes_mask,
-            "latents": swap(latents),
-            "audio_values": np.asarray(audio)[:, None],
-            "fc_encoder_in_concat": np.concatenate(
-                [semantic[:, :frames], acoustic[:, :frames]], axis=-1
-            ),
-            "fc_encoder_out": inner["fc_encoder"],
-            "quantizer_project_in_out": z,
-            "bounded_once": once,
-            "bounded_twice": fsq.bound(once, settings.levels),
-            "fsq_codes": fsq.quantise(z, settings.levels)[0],
-            "quantizer_project_out_out": inner["quantizer/project_out"],
-            "semantic_last_hidden_state_BTC": inner["semantic_encoder"],
-            "semantic_layer0_out": inner["semantic_encoder/layers_0"],
-            "semantic_adapter_out": swap(semantic),
-            "acoustic_encoder_out": swap(acoustic),
-            "acoustic_conv1_out": swap(inner["acoustic_encoder/conv1"]),
-            "decoder_fc_out": decoded["fc"],
-            "decoder_embed_out_BCT": swap(decoded["backbone/embed"]),
-            "decoder_prior_net_out": decoded["backbone/prior_net_1"],
-            "decoder_post_net_out": decoded["backbone/post_net_1"],
-            "decoder_norm_out": decoded["backbone/norm"],
-            "head_linear_out": decoded["head/linear"],
-            "magnitude_clipped": magnitude,
-            "phase": phase,
-            "decode_from_codes_no_mask/audio_values": network.apply(
-                {"params": params}, tokens, method=CodecNetwork.decode
-            )[:, None],
-        }
-        for n in (1, 2, 3):
-            results[f"adapter_conv{n}_out"] = swap(inner[f"semantic_adapter/conv{n}"])
-        for i in range(len(settings.ratios)):
-            results[f"acoustic_block{i}_out"] = swap(inner[f"acoustic_encoder/block_{i}"])
-        for i in range(settings.backbone.layers):
-            results[f"decoder_layer{i}_out"] = decoded[f"backbone/layers_{i}"]
-        for i in range(2):
-            results |= alone(case, settings, params, i, int(mask[i].sum()))
-        return {k: v for k, v in results.items() if k in case.io}
-
-    return adapter
-
-
-def alone(case: Case, settings: CodecSettings, params: Any, item: int, frames: int) -> Values:
-    """One item of the batch by itself, without masks."""
-    network, prefix = CodecNetwork(settings), f"item{item}_alone_no_mask"
-    hops = frames if settings.family == "xcodec2" else frames + 1
-    wave = case.io["input_values"][item : item + 1, 0, : hops * settings.hop_length]
-    features = case.io["input_features"][item : item + 1, :frames]
-    latents, tokens = network.apply(
-        {"params": params}, wave, None, features, method=CodecNetwork.quantise
-    )
-    audio = AcousticDecoder(settings).apply({"params": params["acoustic_decoder"]}, latents)
-    return {
-        f"{prefix}/audio_codes": tokens[:, None],
-        f"{prefix}/audio_values": audio[:, None],
-    }
-
-
-def reference_mask(case: Case, settings: CodecSettings, frames: int) -> np.ndarray:
-    """`audio_codes_mask` with the reference's own miscounts."""
-    lengths = case.given("padding_mask").sum(axis=1)
-    if settings.family == "neucodec":
-        lengths = (lengths * settings.output_rate / 16000).astype(int)
-    tokens = lengths[:, None] // settings.hop_length
-    return (np.arange(frames)[None] < tokens).astype(case.io["audio_codes_mask"].dtype)
-
-
-def original(case: Case) -> Values:
-    """The original modules under their own names, with a stand-in for the semantic features."""
-    c = case.small
-    pooling = 2 if "pool" in c else 1
-    encoder_hop = int(np.prod(c["up_ratios"]))
-    settings = CodecSettings(
-        output_rate=16000 * c["hop_length"] // (encoder_hop * pooling),
-        semantic=SemanticSettings(size=c["semantic_dim"], layers=0),
-        backbone=BackboneSettings(
-            c["hidden_dim"], 4 * c["hidden_dim"], c["depth"], c["heads"], c["pos_meb_dim"]
-        ),
-        encoder_width=c["ngf"],
-        ratios=tuple(c["up_ratios"]),
-        levels=tuple(c["levels"]),
-        pooling=pooling,
-    )
-    network = CodecNetwork(settings)
-    state = names.from_original(case.weights, c["pos_meb_dim"])
-    like = codec_shapes(settings)
-    like.pop("semantic_encoder")
-    params = from_torch(CodecNetwork.torch_rules, state, like)
-    stored = names.to_original(state, c["pos_meb_dim"])
-    again = names.from_original(stored, c["pos_meb_dim"])
-    assert set(again) == set(state)
-    assert all(np.array_equal(state[k], v) for k, v in again.items())
-
-    wave = case.given("wav")[:, 0]
-    semantic = swap(case.given("semantic_hidden"))
-
-    def whole(network: CodecNetwork, wave: jax.Array, semantic: jax.Array) -> Any:
-        latents, tokens = network.tokens_of(semantic, network.acoustic_encoder(wave))
-        return latents, tokens, network.acoustic_decoder(latents)
-
-    (latents, tokens, audio), inner = run(network, params, wave, semantic, method=whole)
-    magnitude, _ = polar_parts(inner["acoustic_decoder/head/linear"], 100.0)
-    z = inner["quantizer/project_in"]
-    pooled = inner["fc_encoder"]
-    if pooling == 2:
-        frames = pooled.shape[1] // 2
-        pooled = pooled[:, : 2 * frames].reshape(pooled.shape[0], frames, 2, -1).mean(axis=2)
-    results = {
-        "CodecEnc_out_BCT": swap(inner["acoustic_encoder"]),
-        "SemanticEncoder_module_out_BCT": swap(inner["semantic_adapter"]),
-        "fc_prior_out_BCT": swap(inner["fc_encoder"]),
-        "pooled_BCT": swap(pooled),
-        "vq_code": tokens[:, None],
-        "vq_post_emb_BCT": swap(latents),
-        "project_in_out": z,
-        "bounded_twice": fsq.bound(fsq.bound(z, settings.levels), settings.levels),
-        "fc_post_a_out_BTC": inner["acoustic_decoder/fc"],
-        "backbone_out_BTC": inner["acoustic_decoder/backbone"],
-        "head_out_BFT": swap(inner["acoustic_decoder/head/linear"]),
-        "magnitude_clipped_BFT": swap(magnitude),
-        "audio": np.asarray(audio)[:, None],
-    }
-    return {k: v for k, v in results.items() if k in case.io}
-
-
-# ---------------------------------------------------------------- official names
-
-
 def full_w2v_bert(config: Mapping[str, Any]) -> tuple[Any, Any]:
     s = semantic_settings(config)
     return W2vBert.torch_rules, shapes(W2vBert(s), (1, 8, s.features))
@@ -559,26 +323,16 @@ def full_decoder(c: Mapping[str, Any]) -> tuple[Any, Any]:
     return AcousticDecoder.torch_rules, shapes(AcousticDecoder(settings), (1, 4, c["fc_in"]))
 
 
-def full_codec(family: str) -> Callable[[Mapping[str, Any]], tuple[Any, Any]]:
-    return lambda c: (CodecNetwork.torch_rules, codec_shapes(codec_settings(c, family)))
-
-
 ADAPTERS = {
     "w2v_bert_fbank": w2v_bert_fbank,
     "w2v_bert": w2v_bert,
     "snake_acoustic_encoder": snake_acoustic_encoder,
     "fsq": fsq_case,
     "vocos_decoder_16k": vocos_decoder_16k,
-    "xcodec2_hf": transformers_model("xcodec2"),
-    "neucodec": transformers_model("neucodec"),
-    "xcodec2_original": original,
-    "xcodec2_25hz_24k": original,
 }
 FULL_NETWORKS = {
     "w2v_bert": full_w2v_bert,
     "snake_acoustic_encoder": full_acoustic_encoder,
     "fsq": full_fsq,
     "vocos_decoder_16k": full_decoder,
-    "xcodec2_hf": full_codec("xcodec2"),
-    "neucodec": full_codec("neucodec"),
 }
