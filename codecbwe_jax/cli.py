@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="score models on recordings")
     evaluate.add_argument("--model", action="append", required=True, help="may be repeated")
     evaluate.add_argument("--data", type=Path, required=True)
+    evaluate.add_argument("--codec", help="folder of a codec: the models get its output")
     evaluate.add_argument("--report", type=Path, required=True, help="folder to make")
     evaluate.add_argument("--clips", type=int, default=20, help="at most so many (default 20)")
     evaluate.add_argument("--visqol", action="store_true")
@@ -103,7 +104,9 @@ def _parser() -> argparse.ArgumentParser:
 
     export = commands.add_parser("export", help="write a model for PyTorch, verified")
     export.add_argument("--model", required=True)
-    export.add_argument("--format", choices=("torch",), default="torch")
+    export.add_argument(
+        "--format", choices=("torch", "transformers"), default="torch", help="the latter: codecs"
+    )
     export.add_argument("--output", type=Path, required=True, help="folder to make")
     export.add_argument("--overwrite", action="store_true")
     export.set_defaults(run=_export)
@@ -207,19 +210,25 @@ def _evaluate(args: argparse.Namespace) -> None:
     from codecbwe_jax.evaluation.evaluate import evaluate
     from codecbwe_jax.evaluation.report import text_table, write_report
     from codecbwe_jax.inference.compilation import enable_cache
+    from codecbwe_jax.inference.frozen_codec import FrozenCodec
     from codecbwe_jax.inference.model import load_model
 
     _refuse_existing(args.report, args.overwrite)
     enable_cache()
     models = [load_model(where) for where in args.model]
+    codec = FrozenCodec.load(args.codec) if args.codec else None
     found = recordings.find(args.data)
     for path, reason in found.left_out:
         print(f"left out {path}: {reason}")
     if not found.recordings:
         raise UserError(f"{args.data}: no recording that can be read")
     step = -(-len(found.recordings) // args.clips)
-    result = evaluate(models, found.recordings[::step], args.report, visqol=args.visqol)
-    write_report(result, args.report / "report.html", "Evaluation", [f"Recordings: {args.data}"])
+    result = evaluate(
+        models, found.recordings[::step], args.report, visqol=args.visqol, codec=codec
+    )
+    heard = f", as the codec {args.codec} gives them" if codec else ""
+    notes = [f"Recordings: {args.data}{heard}"]
+    write_report(result, args.report / "report.html", "Evaluation", notes)
     print(text_table(result))
     for figure in result.figures:
         print(f"  {figure.key}: {figure.formula}")
@@ -229,13 +238,22 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace) -> None:
     from codecbwe_jax.inference.model import load_model
     from codecbwe_jax.interop.export import export_torch
+    from codecbwe_jax.interop.export_transformers import export_transformers
 
     _refuse_existing(args.output, args.overwrite)
-    agreement = export_torch(load_model(args.model), args.output)
-    print(
-        f"verified against JAX: network {agreement.network:.1e}, resampler "
-        f"{agreement.resampler:.1e}, waveform {agreement.waveform:.1e} of the peak"
-    )
+    model = load_model(args.model)
+    if args.format == "transformers":
+        codec = export_transformers(model, args.output)
+        print(
+            f"verified against JAX: {100 * codec.tokens:.2f} % of tokens differ, waveform "
+            f"{codec.waveform:.1e} of the peak"
+        )
+    else:
+        agreement = export_torch(model, args.output)
+        print(
+            f"verified against JAX: network {agreement.network:.1e}, resampler "
+            f"{agreement.resampler:.1e}, waveform {agreement.waveform:.1e} of the peak"
+        )
     print(f"exported to {args.output}")
 
 

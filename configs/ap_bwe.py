@@ -192,8 +192,8 @@ def tiny(config: ConfigDict) -> None:
     # magnitudes first: in minutes, the phase of noise-like bins cannot be learnt
     config.objective.losses.phase.weight = 20.0
     config.objective.losses.multi_resolution_stft.weight = 100.0
-    config.objective.adversarial_from = 1200
-    config.objective.ramp_steps = 100
+    config.objective.adversarial_from = 960
+    config.objective.ramp_steps = 80
     config.objective.critics.mpd.channels = (4, 8, 16, 32, 32)
     config.objective.critics.mrad.channels = 8
     config.objective.critics.mrpd.channels = 8
@@ -204,11 +204,11 @@ def tiny(config: ConfigDict) -> None:
     config.optimizers.mrad = optimizer()
     config.optimizers.mrpd = optimizer()
     config.data.segment_samples = 9600
-    config.train.steps = 1250
+    config.train.steps = 1000
     config.train.log_every = 25
     config.train.ema_decay = 0.98
     config.checkpoint.every = 250
-    config.evaluators.valid.every = 625
+    config.evaluators.valid.every = 500
     config.evaluators.valid.clips = 4
     config.evaluators.valid.seconds = 2.0
     config.evaluators.valid.media = 1

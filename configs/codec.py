@@ -10,7 +10,11 @@ Variants (`configs/codec.py:VARIANT`):
 A transformers folder of X-Codec 2.0 or NeuCodec needs no conversion: every command takes it.
 """
 
+import dataclasses
+
 from ml_collections import ConfigDict
+
+from codecbwe_jax.codec.settings import CodecSettings
 
 CODECS = {
     "xcodec2": {"family": "xcodec2", "output_rate": 16000},
@@ -24,25 +28,6 @@ def get_config(variant: str = "xcodec2") -> ConfigDict:
     if variant not in CODECS:
         raise ValueError(f"unknown variant {variant!r}; there are {', '.join(CODECS)}")
     config = ConfigDict()
-    config.system = ConfigDict({"name": "codec", **CODECS[variant]})
-    config.system.compute_dtype = "float32"
-    # sizes, if they are not the published ones
-    config.system.semantic = ConfigDict(
-        {
-            "size": 1024,
-            "layers": 16,
-            "heads": 16,
-            "intermediate": 4096,
-            "features": 160,
-            "kernel_size": 31,
-            "left": 64,
-            "right": 8,
-        }
-    )
-    config.system.backbone = ConfigDict(
-        {"size": 1024, "intermediate": 4096, "layers": 12, "heads": 16, "head_size": 64}
-    )
-    config.system.encoder_width = 48
-    config.system.ratios = (2, 2, 4, 4, 5)
-    config.system.levels = (4, 4, 4, 4, 4, 4, 4, 4)
+    sizes = CodecSettings(**CODECS[variant])
+    config.system = ConfigDict({"name": "codec", **dataclasses.asdict(sizes)})
     return config

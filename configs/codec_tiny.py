@@ -3,8 +3,8 @@
     codecbwe train --config=configs/codec_tiny.py --workdir=runs/codec --config.data.path=DIR
 
 Reconstruction losses alone, straight through the quantiser. The semantic encoder keeps its random
-weights, as the real one keeps its trained ones. What it decodes is recognisably its input, and
-no more: for work, take the published weights.
+weights, as the real one keeps its trained ones. What it decodes follows its input in loudness,
+rhythm and the kind of sound, and no more: for work, take the published weights.
 """
 
 from ml_collections import ConfigDict
@@ -19,10 +19,10 @@ def get_config(variant: str = "") -> ConfigDict:
     config.system.compute_dtype = "float32"
     config.system.semantic = ConfigDict(
         {
-            "size": 32,
-            "layers": 2,
+            "size": 128,
+            "layers": 1,
             "heads": 4,
-            "intermediate": 64,
+            "intermediate": 128,
             "features": 160,
             "kernel_size": 31,
             "left": 64,
@@ -32,8 +32,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.system.backbone = ConfigDict(
         {"size": 128, "intermediate": 256, "layers": 2, "heads": 4, "head_size": 32}
     )
-    config.system.encoder_width = 8
-    config.system.ratios = (2, 2, 4, 4, 5)
+    # few channels and large strides first: time goes into what runs at the full rate
+    config.system.encoder_width = 4
+    config.system.ratios = (8, 8, 5)
     config.system.levels = (4, 4, 4, 4, 4, 4, 4, 4)
 
     config.objective = ConfigDict()
@@ -42,8 +43,15 @@ def get_config(variant: str = "") -> ConfigDict:
     config.objective.reduction = "sum"
     config.objective.losses = ConfigDict(
         {
-            "multi_scale_mel": {"weight": 1.0},
-            "multi_resolution_stft": {"weight": 1.0},
+            "multi_scale_mel": {
+                "weight": 1.0,
+                "windows": (512, 1024, 2048),
+                "n_mels": (20, 40, 80),
+                "f_min": (0.0, 0.0, 0.0),
+                "f_max": (8000.0, 8000.0, 8000.0),
+            },
+            # no spectral convergence: relative to near silence it would outweigh all else
+            "multi_resolution_stft": {"weight": 1.0, "weight_sc": 0.0},
             "waveform_l1": {"weight": 1.0},
         }
     )
@@ -56,14 +64,20 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizers = ConfigDict(
         {
             "default": {
-                "learning_rate": 1e-3,
+                "learning_rate": 3e-3,
                 "betas": (0.8, 0.99),
                 "weight_decay": 0.0,
                 "clip_norm": 1.0,
                 "warmup_steps": 100,
-                "decay": 0.999,
+                "decay": 0.9988,
                 "decay_every": 1,
-                "rates": (("^semantic_encoder/", 0.0),),
+                # slower before the quantiser: its tanh saturates, and few tokens remain in use
+                "rates": (
+                    ("^semantic_encoder/", 0.0),
+                    ("^acoustic_decoder/", 1.0),
+                    ("^quantizer/project_in/", 0.01),
+                    ("", 0.05),
+                ),
             }
         }
     )
@@ -72,7 +86,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.path = ""
     config.data.valid_path = ""
     config.data.valid_share = 0.1
-    config.data.segment_samples = 16000
+    config.data.segment_samples = 10240
     config.data.lowpass = ("soxr_hq",)
     config.data.gain_db = (-6.0, 6.0)
     config.data.balance_speakers = False
@@ -88,9 +102,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train = ConfigDict()
     config.train.seed = 1234
     config.train.steps = 2000
-    config.train.batch_size = 8
+    config.train.batch_size = 2
     config.train.micro_batches = 1
-    config.train.log_every = 50
+    config.train.log_every = 100
     config.train.ema_decay = 0.99
     config.train.init_from = ""
     config.train.max_skipped_in_row = 20
@@ -103,6 +117,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.checkpoint.best_is = "min"
 
     config.evaluators = ConfigDict(
-        {"valid": {"type": "extension", "every": 1000, "clips": 4, "seconds": 4.0, "media": 1}}
+        {"valid": {"type": "extension", "every": 1000, "clips": 8, "seconds": 2.0, "media": 1}}
     )
     return config

@@ -21,14 +21,22 @@ FIXED_SEMANTIC = {
 }
 
 
+def covers(settings: CodecSettings) -> bool:
+    """Whether one of transformers' classes is such a codec: neither has pooled tokens, and
+    Xcodec2Model has one output rate."""
+    return settings.pooling == 1 and (
+        settings.family == "neucodec" or settings.output_rate == INPUT_RATE
+    )
+
+
 def config_of(settings: CodecSettings) -> dict[str, Any]:
     """The `config.json` of a folder that transformers loads.
 
     Raises:
-      UserError: for a codec that its classes cannot be: pooled tokens, another output rate.
+      UserError: for a codec that its classes do not cover.
     """
     s, semantic, backbone = settings, settings.semantic, settings.backbone
-    if s.pooling != 1 or (s.family == "xcodec2" and s.output_rate != INPUT_RATE):
+    if not covers(s):
         raise UserError(
             f"no transformers model has {INPUT_RATE / s.token_hop_length:g} tokens a second and "
             f"{s.output_rate} Hz in the family {s.family}"

@@ -20,6 +20,7 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.evaluation import metrics
 from codecbwe_jax.evaluation.visqol import visqol_audio
 from codecbwe_jax.inference.extender import BandwidthExtender
+from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import Model
 
 
@@ -108,6 +109,7 @@ class Evaluation:
       figures: the columns.
       rows: one for each model.
       clips: names of the clips.
+      codec: content hash of the codec whose output was extended, if there was one.
     """
 
     folder: Path
@@ -116,6 +118,7 @@ class Evaluation:
     figures: tuple[Figure, ...]
     rows: list[Row]
     clips: list[str]
+    codec: str | None = None
 
     def waveform(self, clip: int, name: str) -> np.ndarray:
         """Samples of a written file: `name` is "input", "target" or a model's."""
@@ -136,8 +139,9 @@ def evaluate(
     max_seconds: float = 10.0,
     visqol: bool = False,
     say: Callable[[str], None] = print,
+    codec: FrozenCodec | None = None,
 ) -> Evaluation:
-    """Band-limit recordings, extend them with every model, write everything, score the files.
+    """Give every model what it would hear of recordings, write everything, score the files.
 
     Args:
       models: of the same input and output rates.
@@ -146,6 +150,7 @@ def evaluate(
       max_seconds: longest clip.
       visqol: also compute ViSQOL (needs the "visqol" extra).
       say: gets progress, line by line.
+      codec: what the models hear is its reconstruction; None: the recording at their rate.
 
     Raises:
       UserError: if the rates differ or nothing can be written.
@@ -154,6 +159,10 @@ def evaluate(
     if len(rates) != 1:
         raise UserError(f"models of different rates cannot stand in one table: {sorted(rates)}")
     ((input_rate, rate),) = rates
+    if codec and codec.system.output_rate != input_rate:
+        raise UserError(
+            f"the codec decodes to {codec.system.output_rate} Hz, the models take {input_rate} Hz"
+        )
     figures = FIGURES if input_rate < rate else RECONSTRUCTION
     figures = (*figures, VISQOL) if visqol else figures
     clips = []
@@ -161,10 +170,14 @@ def evaluate(
         samples = int(min(recording.seconds, max_seconds) * rate)
         target = read_segment(recording, rate, samples, 0.0)
         files.write(_clip_path(folder, i, "target"), target, rate, "PCM_24")
-        narrow = soxr.resample(target, rate, input_rate)
+        if codec:
+            narrow = codec.reconstruct(target, rate)
+        else:
+            narrow = soxr.resample(target, rate, input_rate)
         files.write(_clip_path(folder, i, "input"), narrow, input_rate, "PCM_24")
         clips.append(recording.path.name)
-    result = Evaluation(folder, rate, input_rate / 2, figures, [], clips)
+    codec_name = codec.content_hash if codec else None
+    result = Evaluation(folder, rate, input_rate / 2, figures, [], clips, codec_name)
     for model in models:
         say(f"{model.name}: extending {len(clips)} clips")
         result.rows.append(_row(model, result))
@@ -203,6 +216,7 @@ def _scores(result: Evaluation) -> dict[str, Any]:
 
     return {
         "output_rate": result.rate,
+        "codec": result.codec,
         "edge_hz": result.edge_hz,
         "formulas": {f.key: f.formula for f in result.figures},
         "clips": result.clips,

@@ -84,7 +84,5 @@ def write_folder(
 
 
 def _transformers_config(system: systems.System) -> dict[str, Any]:
-    try:
-        return transformers.config_of(system) if isinstance(system, Codec) else {}
-    except UserError:
-        return {}
+    is_theirs = isinstance(system, Codec) and transformers.covers(system)
+    return transformers.config_of(system) if is_theirs else {}

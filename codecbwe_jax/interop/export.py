@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -59,25 +61,35 @@ def export_torch(model: Model, output: Path) -> Agreement:
         nothing is left behind.
     """
     if not isinstance(model.system, ApBwe):
-        raise UserError(f"{model.name}: this system has no PyTorch export")
+        raise UserError(
+            f"{model.name}: this system has no PyTorch export (a codec: --format=transformers)"
+        )
     if importlib.util.find_spec("torch") is None:
         raise UserError("export needs torch to verify what it writes: pip install torch")
     settings = {"name": "ap_bwe", **dataclasses.asdict(model.system)}
     source = Path(codecbwe_jax.interop.torch.__path__[0]) / "ap_bwe.py"
-    staged = output.with_name(f".{output.name}.unverified")
-    write_folder(model, settings, staged, source)
-    try:
+    with verified(output) as staged:
+        write_folder(model, settings, staged, source)
         agreement = verify(model, staged)
         if not agreement.worst <= TOLERANCE:
             raise UserError(
                 f"{output}: PyTorch differs from JAX by {agreement.worst:.2g} of the peak, "
                 f"more than {TOLERANCE:.0e}; nothing was exported"
             )
+    return agreement
+
+
+@contextlib.contextmanager
+def verified(output: Path) -> Iterator[Path]:
+    """A folder to write and check, which takes the output's place if nothing was raised, and is
+    not left behind if something was."""
+    staged = output.with_name(f".{output.name}.unverified")
+    try:
+        yield staged
         shutil.rmtree(output, ignore_errors=True)
         staged.rename(output)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-    return agreement
 
 
 def verify(model: Model, folder: Path) -> Agreement:
@@ -114,13 +126,14 @@ def verify(model: Model, folder: Path) -> Agreement:
     edge = round(system.receptive_field * system.output_rate / system.input_rate) + system.n_fft
     inside = slice(edge, wide.shape[1] - edge)
     return Agreement(
-        network=_share(ours, np.exp(mag + 1j * angle)),
-        resampler=_share(np.asarray(system.upsample(narrow)), upsampled),
-        waveform=_share(np.asarray(resynthesised)[:, inside], theirs[:, inside]),
+        network=share(ours, np.exp(mag + 1j * angle)),
+        resampler=share(np.asarray(system.upsample(narrow)), upsampled),
+        waveform=share(np.asarray(resynthesised)[:, inside], theirs[:, inside]),
     )
 
 
-def _share(ours: np.ndarray, theirs: np.ndarray) -> float:
+def share(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Largest difference as a share of the peak."""
     return float(np.abs(ours - theirs).max() / np.abs(ours).max())
 
 

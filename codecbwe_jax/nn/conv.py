@@ -21,17 +21,17 @@ class DepthwiseConv(nn.Module):
 
     Attributes:
       kernel_size: odd number of taps.
-      causal: see no later frame.
-      use_bias: add a bias.
       dtype: of the computation.
       kernel_init: initialiser of the kernel `[kernel_size, C]`.
+      causal: see no later frame.
+      use_bias: add a bias.
     """
 
     kernel_size: int
-    causal: bool = False
-    use_bias: bool = True
     dtype: jnp.dtype = jnp.float32
     kernel_init: nn.initializers.Initializer = nn.initializers.normal(0.02)
+    causal: bool = False
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -16,8 +16,9 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import Model, load_model
 from codecbwe_jax.interop.checkpoints import convert, write_folder
+from codecbwe_jax.interop.export_transformers import export_transformers
 from codecbwe_jax.interop.weights import to_torch
-from tests.conftest import random_codec
+from tests.conftest import random_codec, run_cli
 
 CLASSES = {"xcodec2": transformers.Xcodec2Model, "neucodec": transformers.NeuCodecModel}
 
@@ -106,3 +107,21 @@ def test_training_checkpoint_converts(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out2/config.json").read_text())["model_type"] == "xcodec2"
     found = load_model(tmp_path / "out2")
     jax.tree.map(np.testing.assert_array_equal, dict(found.params), dict(params))
+
+
+def test_export_of_a_codec_is_verified(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "export"
+    result = run_cli("export", f"--model={folder}", "--format=transformers", f"--output={out}")
+    assert result.returncode == 0, result.stderr
+    assert "0.00 % of tokens differ" in result.stdout
+    found = load_model(out)
+    jax.tree.map(np.testing.assert_array_equal, dict(found.params), dict(load_model(folder).params))
+
+
+def test_export_of_what_transformers_lacks_is_refused(tmp_path: Path) -> None:
+    codec, params = random_codec(pooling=2, output_rate=24000)
+    with pytest.raises(UserError, match="no transformers model has 25 tokens a second and 24000"):
+        export_transformers(Model("25hz", codec, params, {}), tmp_path / "out")
+    with pytest.raises(UserError, match="sinc is no codec; --format=torch"):
+        export_transformers(load_model("sinc"), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
