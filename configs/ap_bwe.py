@@ -172,7 +172,7 @@ def house(config: ConfigDict) -> None:
     config.objective.losses.multi_resolution_stft = ConfigDict({"weight": 5.0})
     config.objective.losses.upper_band_mel = ConfigDict({"weight": 10.0})
     config.objective.adversarial_from = 20_000
-    config.objective.ramp_steps = 80_000
+    config.objective.ramp_steps = 70_000
     config.optimizers.default.decay = 0.999996
     config.optimizers.default.decay_every = 1
     config.data.segment_samples = 24_000
@@ -192,8 +192,8 @@ def tiny(config: ConfigDict) -> None:
     # magnitudes first: in minutes, the phase of noise-like bins cannot be learnt
     config.objective.losses.phase.weight = 20.0
     config.objective.losses.multi_resolution_stft.weight = 100.0
-    config.objective.adversarial_from = 960
-    config.objective.ramp_steps = 80
+    config.objective.adversarial_from = 815
+    config.objective.ramp_steps = 70
     config.objective.critics.mpd.channels = (4, 8, 16, 32, 32)
     config.objective.critics.mrad.channels = 8
     config.objective.critics.mrpd.channels = 8
@@ -204,11 +204,11 @@ def tiny(config: ConfigDict) -> None:
     config.optimizers.mrad = optimizer()
     config.optimizers.mrpd = optimizer()
     config.data.segment_samples = 9600
-    config.train.steps = 1000
+    config.train.steps = 850
     config.train.log_every = 25
     config.train.ema_decay = 0.98
     config.checkpoint.every = 250
-    config.evaluators.valid.every = 500
+    config.evaluators.valid.every = 425
     config.evaluators.valid.clips = 4
     config.evaluators.valid.seconds = 2.0
     config.evaluators.valid.media = 1

@@ -69,7 +69,7 @@ def get_config(variant: str = "") -> ConfigDict:
                 "weight_decay": 0.0,
                 "clip_norm": 1.0,
                 "warmup_steps": 100,
-                "decay": 0.9988,
+                "decay": 0.9985,
                 "decay_every": 1,
                 # slower before the quantiser: its tanh saturates, and few tokens remain in use
                 "rates": (
@@ -101,7 +101,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.seed = 1234
-    config.train.steps = 2000
+    config.train.steps = 1600
     config.train.batch_size = 2
     config.train.micro_batches = 1
     config.train.log_every = 100
@@ -111,12 +111,12 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.mapping = "pmap"
 
     config.checkpoint = ConfigDict()
-    config.checkpoint.every = 500
+    config.checkpoint.every = 400
     config.checkpoint.keep_last = 1
     config.checkpoint.best = ""
     config.checkpoint.best_is = "min"
 
     config.evaluators = ConfigDict(
-        {"valid": {"type": "extension", "every": 1000, "clips": 8, "seconds": 2.0, "media": 1}}
+        {"valid": {"type": "extension", "every": 800, "clips": 8, "seconds": 2.0, "media": 1}}
     )
     return config

@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import soundfile
+
+from codecbwe_jax.inference.tokens import TokenFile
 from tests.conftest import run_cli
 
 
@@ -15,8 +18,12 @@ def test_the_demo_tells_the_whole_story(tmp_path: Path) -> None:
         assert "does not beat" in result.stderr
     assert {p.name for p in out.iterdir()} >= {
         "data",
+        "codec",
+        "cache",
         "train",
         "export",
+        "speech.tokens",
+        "decoded.wav",
         "clips",
         "scores.json",
         "extended.wav",
@@ -24,6 +31,11 @@ def test_the_demo_tells_the_whole_story(tmp_path: Path) -> None:
     }
     scores = json.loads((out / "scores.json").read_text())
     assert list(scores["models"]) == ["sinc", "band_replication", "ap_bwe"]
+    assert scores["codec"] == TokenFile.read(out / "speech.tokens").codec
+    decoded, extended = (soundfile.info(out / f"{name}.wav") for name in ("decoded", "extended"))
+    assert (decoded.samplerate, extended.samplerate) == (16000, 48000)
+    assert extended.frames == 3 * decoded.frames
     again = run_cli("demo", "--steps=4", "--output=out", cwd=tmp_path)
-    assert "continuing at step 4" in again.stdout
+    assert again.stdout.count("continuing at step 4") == 2
+    assert "0 of 1 left" in again.stdout
     assert json.loads((out / "scores.json").read_text())["clips"] == scores["clips"]

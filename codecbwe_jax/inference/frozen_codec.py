@@ -9,6 +9,7 @@ network is told every item's length, so that an item gives what it gives alone.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -87,10 +88,13 @@ class FrozenCodec:
             raise UserError(f"{model.name} is a {type(model.system).__name__}, not a codec")
         if window_seconds < 3 * CONTEXT_SECONDS:
             raise UserError(f"a window of {window_seconds} s; {3 * CONTEXT_SECONDS} s or more")
-        self.model = model
         self.system = model.system
         self.batch_size = batch_size
-        self.params = jax.device_put(in_compute_dtype(model.system, model.params))
+        running = in_compute_dtype(model.system, model.params)
+        self.params = jax.device_put(running)
+        # in float32, what was read need not stay beside what is on the device
+        same = running is model.params
+        self.model = dataclasses.replace(model, params=self.params) if same else model
         rate = INPUT_RATE / self.system.token_hop_length
         self._window, self._context = round(window_seconds * rate), round(CONTEXT_SECONDS * rate)
         seconds = [b for b in BUCKETS if b < window_seconds]

@@ -50,7 +50,7 @@ def write_cache(
     host = jax.process_index() if host is None else host
     hosts = jax.process_count() if hosts is None else hosts
     system = systems.build(config.system)
-    source = codec_input.open_codec(config, system)
+    source, codec = codec_input.open_codec(config, system)
     mapping = devices.build(config.train.mapping, config.train.batch_size)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def write_cache(
         f"{len(chunks)} chunks, {len(shards)} shards, {len(left)} of {len(mine)} left", flush=True
     )
     progress = ProgressReport(sum(len(shards[i]) for i in left), 0, seconds, "chunk")
-    run = _compiled(source.codec, mapping)
+    run = _compiled(codec, mapping)
     began, done, said = time.monotonic(), 0, time.monotonic()
     with contextlib.closing(progress):
         for i in left:

@@ -29,17 +29,17 @@ class CodecInput:
     """A codec as the maker of a run's inputs.
 
     Attributes:
-      codec: whose parameters are replicated on every device and are no part of the run's state.
+      codec: its settings; the parameters are an argument.
       settings: of the pairs.
     """
 
-    codec: FrozenCodec
+    codec: Codec
     settings: codec_pairs.CodecPairSettings
 
     def prepare(self, params: Tree, batch: Batch) -> Batch:
         """In the step: "heard" and "first_token" -> "input" and "tokens". Pure."""
         s = self.settings
-        tokens, decoded = round_trip(self.codec.system, params, batch["heard"])
+        tokens, decoded = round_trip(self.codec, params, batch["heard"])
         hop = s.codec_rate // s.token_rate
 
         def cut(x: jax.Array, first: jax.Array, size: int) -> jax.Array:
@@ -86,15 +86,15 @@ def round_trip(codec: Codec, params: Tree, heard: jax.Array) -> tuple[jax.Array,
     return tokens, jax.lax.stop_gradient(levels / 32768.0)
 
 
-def load(config: ConfigDict, system: System) -> CodecInput | None:
-    """The codec that `config.data.input` asks for; None for "lowpass".
+def load(config: ConfigDict, system: System) -> tuple[CodecInput, FrozenCodec] | tuple[None, None]:
+    """The codec that `config.data.input` asks for, as `open_codec`; (None, None) for "lowpass".
 
     Raises:
       UserError: on an unknown kind of input; else see `open_codec`.
     """
     kind = config.data.get("input", "lowpass")
     if kind == "lowpass":
-        return None
+        return None, None
     if kind not in ("codec_online", "codec_cached"):
         raise UserError(
             f"config.data.input is {kind!r}; known: lowpass, codec_online, codec_cached"
@@ -102,8 +102,8 @@ def load(config: ConfigDict, system: System) -> CodecInput | None:
     return open_codec(config, system)
 
 
-def open_codec(config: ConfigDict, system: System) -> CodecInput:
-    """The codec that `config.data.codec` names, and how it makes a system's pairs.
+def open_codec(config: ConfigDict, system: System) -> tuple[CodecInput, FrozenCodec]:
+    """How the codec that `config.data.codec` names makes a system's pairs, and the codec itself.
 
     Raises:
       UserError: if none is named, or the system cannot follow it.
@@ -132,7 +132,7 @@ def open_codec(config: ConfigDict, system: System) -> CodecInput:
         data.balance_speakers,
         config.train.seed,
     )
-    return CodecInput(codec, settings)
+    return CodecInput(codec.system, settings), codec
 
 
 def cache_key(chunks: Sequence[Recording], settings: codec_pairs.CodecPairSettings) -> str:

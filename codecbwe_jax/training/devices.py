@@ -120,7 +120,11 @@ class ShardMap:
         divided = PartitionSpec(AXIS)
         mapped = jax.jit(
             jax.shard_map(
-                function, mesh=self.mesh, in_specs=(PartitionSpec(), divided), out_specs=divided
+                function,
+                mesh=self.mesh,
+                in_specs=(PartitionSpec(), divided),
+                out_specs=divided,
+                check_vma=False,
             )
         )
         return lambda tree, batch: jax.device_get(mapped(tree, batch))

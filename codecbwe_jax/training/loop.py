@@ -52,7 +52,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     system = systems.build(config.system)
     objective = objectives.build(system, config.objective)
     mapping = devices.build(config.train.mapping, config.train.batch_size)
-    source = codec_input.load(config, system)
+    source, codec = codec_input.load(config, system)
 
     # 2. Recordings, and what is measured on those held out
     train_set, valid_set = find_recordings(config, system.output_rate, workdir)
@@ -60,8 +60,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         make = codec_input.make_pairs(config, train_set, source)
     else:
         make = pipeline.MakePair(train_set, _pair_settings(config, system))
-    hear = source.codec.reconstruct if source else None
-    judges = evaluators.build(system, valid_set, config.evaluators, hear)
+    hear = {"hear": codec.reconstruct} if codec else {}
+    judges = evaluators.build(system, valid_set, config.evaluators, **hear)
     print(f"{mapping.count} x {jax.local_devices()[0].device_kind}", flush=True)
 
     # 3. State: the newest checkpoint, else fresh parameters, some perhaps from elsewhere
@@ -85,7 +85,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         print(f"generator starts from {config.train.init_from}", flush=True)
     state = mapping.place(state)
     online = source if source and config.data.input == "codec_online" else None
-    frozen = mapping.place(online.codec.params if online else {})
+    frozen = mapping.place(codec.params if online else {})
+    del codec, hear  # each device holds its copy; this would be one more on the first
 
     # 4. Outlets
     save_config(config, workdir)

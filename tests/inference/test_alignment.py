@@ -108,7 +108,7 @@ def test_training_pairs_at_every_length_of_a_hop(
         codec_rate=16000,
     )
     make = codec_pairs.MakeOnlinePair(cut, settings)
-    prepare = jax.jit(CodecInput(faithful, settings).prepare)
+    prepare = jax.jit(CodecInput(codec, settings).prepare)
     rng, begins = np.random.default_rng(0), set()
     for first in range(0, 320, 32):
         rows = [make.make(i, rng) for i in range(first, first + 32)]

@@ -12,6 +12,7 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import Model, load_model
 from codecbwe_jax.inference.tokens import TokenFile
+from codecbwe_jax.interop.checkpoints import write_folder
 from tests.conftest import random_codec, run_cli
 
 
@@ -138,6 +139,36 @@ def test_a_codec_is_evaluated_by_what_it_reconstructs(
     assert {"lsd", "snr", "si_sdr", "rumble"} <= figures.keys()
     assert "lsd_high" not in figures
     assert figures["si_sdr"] < 0  # random weights
+
+
+def test_a_codec_stands_in_front_of_what_is_evaluated(
+    codec_folder: Path, corpus: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report"
+    result = run_cli(
+        "evaluate", f"--codec={codec_folder}", "--model=sinc", f"--data={corpus}",
+        f"--report={report}", "--clips=1",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    codec = FrozenCodec.load(codec_folder)
+    assert json.loads((report / "scores.json").read_text())["codec"] == codec.content_hash
+    target, rate = soundfile.read(report / "clips/00_target.flac", dtype="float32")
+    heard, heard_rate = soundfile.read(report / "clips/00_input.flac", dtype="float32")
+    assert heard_rate == 16000
+    # the written clips have 24 bits
+    np.testing.assert_allclose(heard, codec.reconstruct(target, rate).clip(-1, 1), atol=2**-20)
+    assert np.abs(heard).max() > 0.01
+
+    codec24 = tmp_path / "codec24"
+    neucodec, params = random_codec("neucodec")
+    settings = {"name": "codec", **dataclasses.asdict(neucodec)}
+    write_folder(Model("micro", neucodec, params, {}), settings, codec24)
+    result = run_cli(
+        "evaluate", f"--codec={codec24}", "--model=sinc", f"--data={corpus}",
+        f"--report={tmp_path / 'other'}",
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "the codec decodes to 24000 Hz, the models take 16000 Hz" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_both_ways_give_the_same_pairs(
     config = config_for(corpus, codec_folder)
     system = systems.build(config.system)
     found, _ = find_recordings(config, 48000, tmp_path)
-    source = codec_input.load(config, system)
+    source, codec = codec_input.load(config, system)
     online = pipeline.batches(codec_input.make_pairs(config, found, source), 4)
     config.data.input, config.data.cache = "codec_cached", str(cached)
     stored = pipeline.batches(codec_input.make_pairs(config, found, source), 4, workers=workers)
@@ -58,7 +58,7 @@ def test_both_ways_give_the_same_pairs(
     for ours, theirs in itertools.islice(zip(online, stored, strict=False), 3):
         broken = ours.pop("broken"), theirs.pop("broken")
         assert all(np.all(b == -1) for b in broken)
-        made = jax.device_get(prepare(source.codec.params, ours))
+        made = jax.device_get(prepare(codec.params, ours))
         assert made.keys() == theirs.keys() == {"input", "tokens", "target", "index"}
         for name in made:
             np.testing.assert_array_equal(made[name], theirs[name], err_msg=name)
@@ -72,7 +72,7 @@ def test_the_input_is_the_codecs_of_the_target(corpus: Path, codec_folder: Path,
     config = config_for(corpus, codec_folder, "--config.data.codec_dtype=float32")
     system = systems.build(config.system)
     found, _ = find_recordings(config, 48000, tmp_path)
-    source = codec_input.load(config, system)
+    source, codec = codec_input.load(config, system)
     make = codec_input.make_pairs(config, found, source)
     rng = np.random.default_rng(0)
     pair = make.make(0, rng)
@@ -81,10 +81,8 @@ def test_the_input_is_the_codecs_of_the_target(corpus: Path, codec_folder: Path,
     first = int(pair["first_token"])
     np.testing.assert_array_equal(pair["target"], whole[first * 960 :][:4800])
     batch = {k: np.asarray(v)[None] for k, v in pair.items()}
-    made = jax.device_get(source.prepare(source.codec.params, batch))
-    tokens, decoded = codec_input.round_trip(
-        source.codec.system, source.codec.params, batch["heard"]
-    )
+    made = jax.device_get(source.prepare(codec.params, batch))
+    tokens, decoded = codec_input.round_trip(source.codec.system, codec.params, batch["heard"])
     np.testing.assert_array_equal(made["tokens"][0], tokens[0, first : first + 5])
     np.testing.assert_array_equal(made["input"][0], decoded[0, first * 320 :][:1600])
 
@@ -94,7 +92,7 @@ def test_a_cache_of_something_else_is_refused(
 ) -> None:
     config = config_for(corpus, codec_folder, "--config.data.chunk_seconds=0.4")
     config.data.input, config.data.cache = "codec_cached", str(cached)
-    source = codec_input.load(config, systems.build(config.system))
+    source, _ = codec_input.load(config, systems.build(config.system))
     found, _ = find_recordings(config, 48000, tmp_path)
     with pytest.raises(UserError, match="made from other recordings, chunks or another codec"):
         codec_input.make_pairs(config, found, source)

@@ -86,6 +86,17 @@ def apart(a, b) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(a))
 
 
+@pytest.mark.parametrize("kind", [Pmap, ShardMap])
+def test_rows_come_back_whole_and_in_order(kind) -> None:
+    mapping = kind(jax.devices())
+    assert mapping.count == 8
+    run = mapping.map_rows(lambda tree, batch: (batch["x"] * tree["scale"], batch["n"][:, None]))
+    x, n = np.arange(48, dtype=np.float32).reshape(16, 3), np.arange(16)
+    scaled, numbers = run(mapping.place({"scale": np.float32(2)}), mapping.divide({"x": x, "n": n}))
+    np.testing.assert_array_equal(scaled, 2 * x)
+    np.testing.assert_array_equal(numbers, n[:, None])
+
+
 @pytest.mark.parametrize(("kind", "balanced"), [(Pmap, False), (Pmap, True), (ShardMap, True)])
 def test_eight_devices_take_the_gradient_of_one(kind, balanced: bool) -> None:
     run = Sgd(config(balanced))
