@@ -25,7 +25,7 @@ from codecbwe_jax.training.cache import write_cache
 from codecbwe_jax.training.loop import Interrupted, find_recordings, train
 
 CODEC_CONFIG = "configs/codec_tiny.py"
-CONFIG = "configs/ap_bwe.py:tiny"
+CONFIG = "configs/ap_bwe.py:tiny_codec"
 CLIPS = 12
 
 
@@ -55,9 +55,7 @@ def run(data: Path | None, output: Path, steps: int | None = None) -> Evaluation
 
     _say(3, f"running it over the recordings, into {output / 'cache'}")
     config = _load(CONFIG, source, steps)
-    config.data.input, config.data.codec_dtype = "codec_cached", "float32"
     config.data.codec, config.data.cache = str(output / "codec"), str(output / "cache")
-    config.data.chunk_seconds = 2.0
     write_cache(config, output / "cache")
 
     _say(4, f"training AP-BWE ({CONFIG}) on what the codec decodes; Ctrl-C saves")
