@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from codecbwe_jax.audio import files
 from codecbwe_jax.codec.settings import INPUT_RATE
@@ -48,7 +48,7 @@ class TokenFile:
         facts = {"rate": str(self.rate), "samples": str(self.samples), "codec": self.codec}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({"tokens": small}, partial, metadata=facts)
+            partial.write_bytes(save({"tokens": small}, metadata=facts))
             os.replace(partial, path)
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror})") from None

@@ -72,6 +72,8 @@ def write_folder(
         facts["parameters"] = int(sum(t.size for t in tensors.values()))
         config = {"system": dict(system_settings), "facts": facts}
         write_json(partial / "config.json", _transformers_config(model.system) | config)
+        # safetensors writes files that nobody else may read
+        shutil.copymode(partial / "config.json", partial / "model.safetensors")
         if extra:
             shutil.copyfile(extra, partial / extra.name)
         if output.exists():

@@ -107,7 +107,9 @@ def test_commands(codec_folder: Path, corpus: Path, tmp_path: Path) -> None:
     stored = TokenFile.read(tmp_path / "codes" / "stereo.tokens")
     assert (stored.rate, stored.samples) == (48000, 30001)
     assert stored.tokens.shape == (2, 32)
-    assert (tmp_path / "codes" / "mono.tokens").stat().st_size < 500  # 2 bytes a token
+    size = (tmp_path / "codes" / "mono.tokens").stat()
+    assert size.st_size < 500  # 2 bytes a token
+    assert size.st_mode == (source / "text.wav").stat().st_mode
 
     command = ("decode", f"--codec={codec_folder}", tmp_path / "codes", f"--output={tmp_path}/out")
     result = run_cli(*command)

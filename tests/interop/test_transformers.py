@@ -114,6 +114,8 @@ def test_export_of_a_codec_is_verified(folder: Path, tmp_path: Path) -> None:
     result = run_cli("export", f"--model={folder}", "--format=transformers", f"--output={out}")
     assert result.returncode == 0, result.stderr
     assert "0.00 % of tokens differ" in result.stdout
+    modes = {path.stat().st_mode for path in out.iterdir()}
+    assert len(modes) == 1  # all as the umask says
     found = load_model(out)
     jax.tree.map(np.testing.assert_array_equal, dict(found.params), dict(load_model(folder).params))
 
