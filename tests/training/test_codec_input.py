@@ -82,7 +82,7 @@ def test_the_input_is_the_codecs_of_the_target(corpus: Path, codec_folder: Path,
     np.testing.assert_array_equal(pair["target"], whole[first * 960 :][:4800])
     batch = {k: np.asarray(v)[None] for k, v in pair.items()}
     made = jax.device_get(source.prepare(codec.params, batch))
-    tokens, decoded = codec_input.round_trip(source.codec.system, codec.params, batch["heard"])
+    tokens, decoded = codec_input.round_trip(source.codec, codec.params, batch["heard"])
     np.testing.assert_array_equal(made["tokens"][0], tokens[0, first : first + 5])
     np.testing.assert_array_equal(made["input"][0], decoded[0, first * 320 :][:1600])
 
@@ -151,16 +151,20 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "shard").exists()
 
 
-def test_training_on_both_is_the_same(
-    corpus: Path, codec_folder: Path, cached: Path, tmp_path: Path
-) -> None:
+def test_training_on_both_is_the_same(corpus: Path, codec_folder: Path, tmp_path: Path) -> None:
+    """All in processes of one device: with eight, sums are shared out differently, and a token
+    at the edge of a level may be another."""
+    data = (
+        "--config=configs/ap_bwe.py:tiny", *MICRO, f"--config.data.path={corpus}",
+        f"--config.data.codec={codec_folder}", "--config.data.chunk_seconds=0.5",
+    )  # fmt: skip
+    result = run_cli("cache", *data, f"--output={tmp_path / 'cache'}")
+    assert result.returncode == 0, result.stderr
     losses = {}
     for kind in ("codec_online", "codec_cached"):
         result = run_cli(
-            "train", "--config=configs/ap_bwe.py:tiny", f"--workdir={tmp_path / kind}", *MICRO,
-            f"--config.data.path={corpus}", f"--config.data.codec={codec_folder}",
-            f"--config.data.input={kind}", f"--config.data.cache={cached}",
-            "--config.data.chunk_seconds=0.5", "--config.train.steps=3",
+            "train", *data, f"--workdir={tmp_path / kind}", f"--config.data.input={kind}",
+            f"--config.data.cache={tmp_path / 'cache'}", "--config.train.steps=3",
             "--config.checkpoint.every=3", "--config.evaluators.valid.every=3",
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
