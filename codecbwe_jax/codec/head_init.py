@@ -50,9 +50,10 @@ def rescaled_head(
     elif recipe == "interpolate_halves":
         new = np.concatenate([_stretched(half, n_fft // 2 + 1) for half in (magnitude, phase)])
     elif recipe == "equal_hz":
-        if n_fft != old_n_fft * rate_ratio:
+        wanted = round(old_n_fft * rate_ratio, 6)  # 44100 / 16000 is no exact float
+        if n_fft != wanted:
             raise UserError(
-                f"equal_hz keeps the distance of bins: n_fft must be {old_n_fft * rate_ratio:g} "
+                f"equal_hz keeps the distance of bins: n_fft must be {wanted:g} "
                 f"(it is {n_fft}); other sizes need a head from scratch, or interpolate"
             )
         new = _at_equal_hz(magnitude, phase, n_fft)

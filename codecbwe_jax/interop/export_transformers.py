@@ -11,6 +11,7 @@ import numpy as np
 
 from codecbwe_jax.codec import transformers
 from codecbwe_jax.codec.fbank import stacked_fbank
+from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.model import Model
 from codecbwe_jax.interop.checkpoints import write_folder
@@ -88,7 +89,7 @@ def verify_codec(model: Model, folder: Path) -> CodecAgreement:
     wrong = [*info["missing_keys"], *info["unexpected_keys"]]
     if wrong:
         raise UserError(f"{folder}: transformers misses or does not know {', '.join(wrong[:5])}")
-    samples = SECONDS * 16000
+    samples = SECONDS * INPUT_RATE
     noise = 0.1 * np.random.default_rng(0).standard_normal((1, samples - 1), np.float32)
     wave = np.asarray(system.pad(noise))
     features = np.array(stacked_fbank(wave, system.fbank_edge))

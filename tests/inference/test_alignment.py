@@ -23,6 +23,9 @@ from codecbwe_jax.losses.waveform import waveform_l1
 from codecbwe_jax.systems import build
 from codecbwe_jax.training.codec_input import CodecInput
 
+# Height of a correlation peak that is beyond doubt: one second gave 0.89 to 0.92 in trials, a wrong
+# place that was seen by chance (0.3 s only) 0.65.
+CLEAR = 0.7
 SETTINGS = {
     "name": "codec",
     "semantic": {"size": 32, "layers": 0},
@@ -75,7 +78,7 @@ def test_inference_at_every_length_of_a_hop(faithful: FrozenCodec, source: np.nd
     for n, decoded in zip(lengths, faithful.decode_all(tokens), strict=True):
         delay, likeness = delay_and_likeness(decoded[:n], wave16[:n])
         assert (n, delay) == (n, 0)
-        assert likeness > 0.7
+        assert likeness > CLEAR
 
 
 def test_reconstruction_of_another_rate(faithful: FrozenCodec, source: np.ndarray) -> None:
@@ -85,7 +88,7 @@ def test_reconstruction_of_another_rate(faithful: FrozenCodec, source: np.ndarra
         assert len(decoded) == round(n / 3)
         delay, likeness = delay_and_likeness(decoded, soxr.resample(wave, 48000, 16000))
         assert (n, delay) == (n, 0)
-        assert likeness > 0.7
+        assert likeness > CLEAR
 
 
 def test_training_pairs_at_every_length_of_a_hop(
@@ -118,5 +121,5 @@ def test_training_pairs_at_every_length_of_a_hop(
         for decoded, target in zip(pairs["input"], pairs["target"], strict=True):
             delay, likeness = delay_and_likeness(decoded, soxr.resample(target, 48000, 16000))
             assert delay == 0
-            assert likeness > 0.7
+            assert likeness > CLEAR
     assert len(begins) > 40
