@@ -7,14 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from codecbwe_jax import __version__
 from codecbwe_jax.errors import UserError
-
-if TYPE_CHECKING:
-    from codecbwe_jax.inference.frozen_codec import FrozenCodec
-
 
 SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
 
@@ -70,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     extend = commands.add_parser("extend", help="extend audio files")
     extend.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="files or folders")
     extend.add_argument("--model", required=True, help="folder, or sinc, band_replication")
+    extend.add_argument("--codec", help="makes a native decoder's tokens (default: its own)")
     extend.add_argument("--output", type=Path, required=True, help="folder, or file for one input")
     extend.add_argument("--bits", choices=tuple(SUBTYPES), default="16")
     extend.add_argument("--chunk-seconds", type=float, default=4.0)
@@ -81,7 +78,6 @@ def _parser() -> argparse.ArgumentParser:
     decode = commands.add_parser("decode", help="tokens -> audio files")
     for command, run in ((encode, _encode), (decode, _decode)):
         command.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="files or folders")
-        command.add_argument("--codec", required=True, help="folder of a codec")
         command.add_argument(
             "--output", type=Path, required=True, help="folder, or file for one input"
         )
@@ -90,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--strict", action="store_true", help="fail if any file was skipped")
         command.add_argument("--overwrite", action="store_true")
         command.set_defaults(run=run)
+    encode.add_argument("--codec", required=True, help="folder of a codec")
+    by = decode.add_mutually_exclusive_group(required=True)
+    by.add_argument("--codec", help="folder of the codec that made the tokens")
+    by.add_argument("--model", help="folder of a native decoder of them")
     decode.add_argument("--bits", choices=tuple(SUBTYPES), default="16")
 
     evaluate = commands.add_parser("evaluate", help="score models on recordings")
@@ -179,29 +179,32 @@ def _extend(args: argparse.Namespace) -> int:
         subtype=SUBTYPES[args.bits],
         chunk_seconds=args.chunk_seconds,
         overwrite=args.overwrite,
+        codec=args.codec,
     )
     return 2 if skipped and args.strict else 0
 
 
-def _codec(args: argparse.Namespace) -> FrozenCodec:
-    from codecbwe_jax.inference.frozen_codec import FrozenCodec
-
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
     window = {} if args.window_seconds is None else {"window_seconds": args.window_seconds}
-    return FrozenCodec.load(args.codec, args.dtype, **window)
+    return {"compute_dtype": args.dtype, **window}
 
 
 def _encode(args: argparse.Namespace) -> int:
+    from codecbwe_jax.inference.frozen_codec import FrozenCodec
     from codecbwe_jax.inference.tokens import encode_files
 
-    skipped = encode_files(_codec(args), args.inputs, args.output, args.overwrite)
+    codec = FrozenCodec.load(args.codec, **_settings(args))
+    skipped = encode_files(codec, args.inputs, args.output, args.overwrite)
     return 2 if skipped and args.strict else 0
 
 
 def _decode(args: argparse.Namespace) -> int:
+    from codecbwe_jax.inference.token_decoder import TokenDecoder
     from codecbwe_jax.inference.tokens import decode_files
 
+    decoder = TokenDecoder.load(args.codec or args.model, **_settings(args))
     subtype = SUBTYPES[args.bits]
-    skipped = decode_files(_codec(args), args.inputs, args.output, subtype, args.overwrite)
+    skipped = decode_files(decoder, args.inputs, args.output, subtype, args.overwrite)
     return 2 if skipped and args.strict else 0
 
 

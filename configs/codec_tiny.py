@@ -3,8 +3,8 @@
     codecbwe train --config=configs/codec_tiny.py --workdir=runs/codec --config.data.path=DIR
 
 Reconstruction losses alone, straight through the quantiser. The semantic encoder keeps its random
-weights, as the real one keeps its trained ones. What it decodes follows its input in loudness,
-rhythm and the kind of sound, and no more: for work, take the published weights.
+weights, as the real one keeps its trained ones. What it decodes is a whisper that follows its input
+in loudness, rhythm and formants; it has no pitch: for work, take the published weights.
 """
 
 from ml_collections import ConfigDict
@@ -53,6 +53,7 @@ def get_config(variant: str = "") -> ConfigDict:
             # no spectral convergence: relative to near silence it would outweigh all else
             "multi_resolution_stft": {"weight": 1.0, "weight_sc": 0.0},
             "waveform_l1": {"weight": 1.0},
+            "code_spread": {"weight": 0.02},
         }
     )
     config.objective.critics = ConfigDict()
@@ -69,15 +70,9 @@ def get_config(variant: str = "") -> ConfigDict:
                 "weight_decay": 0.0,
                 "clip_norm": 1.0,
                 "warmup_steps": 100,
-                "decay": 0.9985,
+                "decay": 0.9992,
                 "decay_every": 1,
-                # slower before the quantiser: its tanh saturates, and few tokens remain in use
-                "rates": (
-                    ("^semantic_encoder/", 0.0),
-                    ("^acoustic_decoder/", 1.0),
-                    ("^quantizer/project_in/", 0.01),
-                    ("", 0.05),
-                ),
+                "rates": (("^semantic_encoder/", 0.0),),
             }
         }
     )
@@ -101,7 +96,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.seed = 1234
-    config.train.steps = 1600
+    config.train.steps = 3000
     config.train.batch_size = 2
     config.train.micro_batches = 1
     config.train.log_every = 100
@@ -111,12 +106,12 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.mapping = "pmap"
 
     config.checkpoint = ConfigDict()
-    config.checkpoint.every = 400
+    config.checkpoint.every = 1000
     config.checkpoint.keep_last = 1
     config.checkpoint.best = ""
     config.checkpoint.best_is = "min"
 
     config.evaluators = ConfigDict(
-        {"valid": {"type": "extension", "every": 800, "clips": 8, "seconds": 2.0, "media": 1}}
+        {"valid": {"type": "extension", "every": 1000, "clips": 8, "seconds": 2.0, "media": 1}}
     )
     return config

@@ -14,7 +14,8 @@ PACKAGE = ROOT / "codecbwe_jax"
 FLOORS = {
     "errors": 0, "audio": 0, "config": 0,
     "data": 1, "nn": 1,
-    "discriminators": 2, "losses": 2, "codec": 2, "interop.weights": 1, "interop.files": 1,
+    "discriminators": 2, "losses": 2, "codec": 2, "decoders": 2,
+    "interop.weights": 1, "interop.files": 1,
     "systems": 3,
     "objectives": 4, "inference": 4, "evaluation": 4, "interop": 4,
     "training": 5,

@@ -55,15 +55,24 @@ class Pqmf:
 
     def synthesis(self, bands: jax.Array) -> jax.Array:
         """Join bands: `[batch, frames, bands]` -> `[batch, frames * bands]`."""
-        kernel = self.bands * self.filters()[1].T[:, :, None]
-        half = self.taps // 2
-        y = _correlate(bands, kernel, dilation=self.bands, padding=(half, half + self.bands - 1))
-        return y[..., 0]
+        return join(bands, self.filters()[1].T[:, :, None])
+
+
+def join(bands: jax.Array, kernel: jax.Array | np.ndarray) -> jax.Array:
+    """Join bands by any synthesis filters: `[batch, frames, bands]` -> `[batch, frames * bands]`.
+
+    Args:
+      bands: at the bands' rate; zeros between their samples bring them to the full one.
+      kernel: `[taps + 1, bands, 1]`, in the scale of `Pqmf.filters`.
+    """
+    count, half = bands.shape[-1], kernel.shape[0] // 2
+    padding = (half, half + count - 1)
+    return _correlate(bands, count * kernel, dilation=count, padding=padding)[..., 0]
 
 
 def _correlate(
     x: jax.Array,
-    kernel: np.ndarray,
+    kernel: jax.Array | np.ndarray,
     padding: tuple[int, int],
     stride: int = 1,
     dilation: int = 1,

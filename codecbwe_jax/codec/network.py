@@ -9,13 +9,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.codec.acoustic_encoder import AcousticEncoder
-from codecbwe_jax.codec.backbone import Backbone
 from codecbwe_jax.codec.fbank import mel_frames, stacked_fbank
-from codecbwe_jax.codec.fsq import Quantiser
-from codecbwe_jax.codec.istft_head import IstftHead
 from codecbwe_jax.codec.settings import CodecSettings
 from codecbwe_jax.codec.w2v_bert import W2vBert
+from codecbwe_jax.decoders.istft_head import IstftHead
+from codecbwe_jax.decoders.network import AcousticDecoder, decoder_rules
+from codecbwe_jax.decoders.transformer import TransformerBackbone
 from codecbwe_jax.interop.weights import Rule, under
+from codecbwe_jax.nn.fsq import Quantiser
 from codecbwe_jax.nn.lengths import mask_of, zero_after
 
 
@@ -46,30 +47,15 @@ class SemanticAdapter(nn.Module):
         return conv(4, x + skipped)
 
 
-class AcousticDecoder(nn.Module):
-    """Latents `[B, T, C]` -> waveform `[B, T * hop]` at the output rate."""
-
-    torch_rules: ClassVar[tuple[Rule, ...]] = (
-        Rule("fc", "fc", "dense"),
-        *under("backbone", "", Backbone.torch_rules),
-        *under("head", "head", IstftHead.torch_rules),
+def acoustic_decoder(settings: CodecSettings) -> AcousticDecoder:
+    """The decoder of a codec with these settings."""
+    dtype = jnp.dtype(settings.compute_dtype)
+    return AcousticDecoder(
+        TransformerBackbone(settings.backbone, dtype),
+        IstftHead(settings.output_hop_length),
+        settings.backbone.size,
+        dtype,
     )
-
-    settings: CodecSettings
-
-    @nn.compact
-    def __call__(
-        self,
-        latents: jax.Array,
-        lengths: jax.Array | None = None,
-        attention_mask: jax.Array | None = None,
-    ) -> jax.Array:
-        """Decode; `lengths` and `attention_mask` as in `Backbone`."""
-        s = self.settings
-        dtype = jnp.dtype(s.compute_dtype)
-        x = nn.Dense(s.backbone.size, dtype=dtype, name="fc")(latents)
-        x = Backbone(s.backbone, dtype, name="backbone")(x, lengths, attention_mask)
-        return IstftHead(s.output_hop_length, name="head")(x, lengths)
 
 
 class CodecNetwork(nn.Module):
@@ -86,7 +72,9 @@ class CodecNetwork(nn.Module):
         *under("acoustic_encoder", "acoustic_encoder", AcousticEncoder.torch_rules),
         Rule("fc_encoder", "fc_encoder", "dense"),
         *under("quantizer", "quantizer", Quantiser.torch_rules),
-        *under("acoustic_decoder", "acoustic_decoder", AcousticDecoder.torch_rules),
+        *under(
+            "acoustic_decoder", "acoustic_decoder", decoder_rules(TransformerBackbone, IstftHead)
+        ),
     )
 
     settings: CodecSettings
@@ -100,7 +88,7 @@ class CodecNetwork(nn.Module):
         width = s.semantic.size + s.backbone.size
         self.fc_encoder = nn.Dense(width, precision=jax.lax.Precision.HIGHEST)
         self.quantizer = Quantiser(s.levels, width)
-        self.acoustic_decoder = AcousticDecoder(s)
+        self.acoustic_decoder = acoustic_decoder(s)
 
     def __call__(self, waveform: jax.Array) -> jax.Array:
         """`[B, samples]` at 16 kHz -> its reconstruction at the output rate, with a

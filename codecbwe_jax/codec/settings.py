@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from codecbwe_jax.codec.backbone import BackboneSettings
 from codecbwe_jax.codec.w2v_bert import SemanticSettings
+from codecbwe_jax.decoders.transformer import TransformerSettings
 from codecbwe_jax.errors import UserError
 
 INPUT_RATE = 16000
@@ -33,7 +33,7 @@ class CodecSettings:
     family: Literal["xcodec2", "neucodec"] = "xcodec2"
     output_rate: int = 16000
     semantic: SemanticSettings = dataclasses.field(default_factory=SemanticSettings)
-    backbone: BackboneSettings = dataclasses.field(default_factory=BackboneSettings)
+    backbone: TransformerSettings = dataclasses.field(default_factory=TransformerSettings)
     encoder_width: int = 48
     ratios: tuple[int, ...] = (2, 2, 4, 4, 5)
     levels: tuple[int, ...] = (4,) * 8
@@ -42,7 +42,7 @@ class CodecSettings:
 
     def __post_init__(self) -> None:
         # as they come from a config or from JSON
-        for name, kind in (("semantic", SemanticSettings), ("backbone", BackboneSettings)):
+        for name, kind in (("semantic", SemanticSettings), ("backbone", TransformerSettings)):
             value = getattr(self, name)
             if not isinstance(value, kind):
                 object.__setattr__(self, name, _made(kind, name, value))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from codecbwe_jax.codec.backbone import BackboneSettings
 from codecbwe_jax.codec.settings import INPUT_RATE, CodecSettings
 from codecbwe_jax.codec.w2v_bert import SemanticSettings
+from codecbwe_jax.decoders.transformer import TransformerSettings
 from codecbwe_jax.errors import UserError
 
 CLASSES = {"xcodec2": "Xcodec2Model", "neucodec": "NeuCodecModel"}
@@ -104,7 +104,7 @@ def settings_of(config: Mapping[str, Any]) -> CodecSettings:
             semantic.get("left_max_position_embeddings", 64),
             semantic.get("right_max_position_embeddings", 8),
         ),
-        backbone=BackboneSettings(
+        backbone=TransformerSettings(
             config.get("hidden_size", 1024),
             config.get("intermediate_size", 4096),
             config.get("num_hidden_layers", 12),

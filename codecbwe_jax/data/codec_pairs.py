@@ -12,11 +12,10 @@ import dataclasses
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import soundfile
-import soxr
 
 from codecbwe_jax.data.pipeline import Batch, MakePair, read_segment
 from codecbwe_jax.data.recordings import Recording
@@ -37,6 +36,7 @@ class CodecPairSettings:
       token_rate: tokens a second.
       window_samples: samples at the encoder's rate that give these tokens.
       codec_rate: of the decoded input in Hz.
+      takes: "waveform": pairs hold what the codec decodes; "tokens": they do not.
       balance_speakers: draw the speaker first, then one of the speaker's chunks.
       seed: of everything that is drawn.
 
@@ -53,6 +53,7 @@ class CodecPairSettings:
     token_rate: int
     window_samples: int
     codec_rate: int
+    takes: Literal["waveform", "tokens"] = "waveform"
     balance_speakers: bool = False
     seed: int = 0
 
@@ -117,12 +118,16 @@ def read_chunk(chunk: Recording, settings: CodecPairSettings) -> tuple[np.ndarra
     Raises:
       UserError: if the recording cannot be read.
     """
+    return read_wide(chunk, settings), read_heard(chunk, settings)
+
+
+def read_heard(chunk: Recording, settings: CodecPairSettings) -> np.ndarray:
+    """What the encoder hears of a chunk, float32 `[window_samples]`: the same for every target
+    rate, so that systems of several rates have the same tokens."""
     s = settings
-    wide = heard = read_wide(chunk, s)
-    if s.output_rate != s.encoder_rate:
-        heard = soxr.resample(wide, s.output_rate, s.encoder_rate)
-    heard = heard[: s.window_samples]
-    return wide, np.pad(heard, (0, s.window_samples - len(heard))).astype(np.float32)
+    samples = min(s.window_samples, s.chunk_tokens * s.encoder_rate // s.token_rate)
+    heard = read_segment(chunk, s.encoder_rate, samples, 0.0)
+    return np.pad(heard, (0, s.window_samples - samples))
 
 
 def batched_chunks(
@@ -148,7 +153,7 @@ def batched_chunks(
         good = np.ones(len(some), bool)
         for i, chunk in enumerate(some):
             try:
-                heard[i] = read_chunk(chunk, settings)[1]
+                heard[i] = read_heard(chunk, settings)
             except UserError as error:
                 say(f"cannot read {error}")
                 good[i] = False
@@ -170,7 +175,8 @@ class MakeOnlinePair(MakePair):
 
 
 class MakeCachedPair(MakePair):
-    """Index of a chunk -> {"input", "tokens", "target", "index", "broken"}, from a cache.
+    """Index of a chunk -> {"input", "tokens", "target", "index", "broken"}, from a cache;
+    "input" only for a system that takes waveforms.
 
     Args:
       recordings: the chunks.
@@ -194,13 +200,14 @@ class MakeCachedPair(MakePair):
         if len(record["tokens"]) != s.chunk_tokens:
             raise UserError(f"{self.recordings[chosen].path} could not be read for the cache")
         first = draw_place(s, rng)
-        begin = first * (s.codec_rate // s.token_rate)
-        decoded = unpack(record["decoded"])
-        return {
-            "input": decoded[begin : begin + s.input_samples],
+        pair = {
             "tokens": record["tokens"][first : first + s.segment_tokens],
             "target": read_target(self.recordings[chosen], first, s),
         }
+        if s.takes == "waveform":
+            begin = first * (s.codec_rate // s.token_rate)
+            pair["input"] = unpack(record["decoded"])[begin : begin + s.input_samples]
+        return pair
 
 
 def draw_place(settings: CodecPairSettings, rng: np.random.Generator) -> int:

@@ -22,6 +22,8 @@ from codecbwe_jax.evaluation.visqol import visqol_audio
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.token_decoder import TokenDecoder
+from codecbwe_jax.inference.windows import zeros_after
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +165,8 @@ def evaluate(
         raise UserError(
             f"the codec decodes to {codec.system.output_rate} Hz, the models take {input_rate} Hz"
         )
+    if codec is None and any(m.system.takes == "tokens" for m in models):
+        raise UserError("native decoders need the codec that makes their tokens: --codec=FOLDER")
     figures = FIGURES if input_rate < rate else RECONSTRUCTION
     figures = (*figures, VISQOL) if visqol else figures
     clips = []
@@ -180,20 +184,21 @@ def evaluate(
     result = Evaluation(folder, rate, input_rate / 2, figures, [], clips, codec_name)
     for model in models:
         say(f"{model.name}: extending {len(clips)} clips")
-        result.rows.append(_row(model, result))
+        result.rows.append(_row(model, result, codec))
     write_json(folder / "scores.json", _scores(result))
     return result
 
 
-def _row(model: Model, result: Evaluation) -> Row:
-    extender = BandwidthExtender(model, say=lambda text: None)
+def _row(model: Model, result: Evaluation, codec: FrozenCodec | None) -> Row:
+    run_on = _from_tokens if model.system.takes == "tokens" else _from_waveform
+    run = run_on(model, result, codec)
     spent = seconds = 0.0
     rows = []
     for i in range(len(result.clips)):
-        narrow, narrow_rate = files.read(result.path(i, "input"))
-        extender(narrow[:, 0], narrow_rate)  # compiles; not timed
+        again = run(i)
+        again()  # compiles; not timed
         began = time.perf_counter()
-        output = extender(narrow[:, 0], narrow_rate)
+        output = again()
         spent += time.perf_counter() - began
         seconds += len(output) / result.rate
         files.write(result.path(i, model.name), output, result.rate, "PCM_24")
@@ -203,6 +208,32 @@ def _row(model: Model, result: Evaluation) -> Row:
         )
     means = {f.key: _mean([row[f.key] for row in rows]) for f in result.figures}
     return Row(model.name, means, rows, spent / max(seconds, 1e-9))
+
+
+# clip -> a function that computes its output, whatever it needs already at hand
+Run = Callable[[int], Callable[[], np.ndarray]]
+
+
+def _from_waveform(model: Model, result: Evaluation, codec: FrozenCodec | None) -> Run:
+    extender = BandwidthExtender(model, say=lambda text: None)
+
+    def run(clip: int) -> Callable[[], np.ndarray]:
+        narrow = result.waveform(clip, "input")
+        return lambda: extender(narrow, model.system.input_rate)
+
+    return run
+
+
+def _from_tokens(model: Model, result: Evaluation, codec: FrozenCodec | None) -> Run:
+    decoder = TokenDecoder(model)
+    codec.check_reader(decoder)
+
+    def run(clip: int) -> Callable[[], np.ndarray]:
+        target = result.waveform(clip, "target")
+        tokens = codec.tokens(target, result.rate)
+        return lambda: zeros_after(decoder.decode(tokens)[: len(target)], len(target))
+
+    return run
 
 
 def _mean(values: list[float]) -> float:

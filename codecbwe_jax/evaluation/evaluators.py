@@ -89,7 +89,7 @@ class Extension:
         rate, cut = self.system.output_rate, self.system.input_rate / 2
         params, key, rows = jax.device_put(params), jax.random.key(0), []
         for i, (narrow, target) in enumerate(zip(self.inputs, self.targets, strict=True)):
-            output = np.asarray(self._extend(params, narrow[None], key))[0]
+            output = np.asarray(self._extend(params, narrow[None], key))[0, : len(target)]
             row = {"lsd": metrics.lsd(output, target), "snr": metrics.snr(output, target)}
             if cut < rate / 2:
                 row |= {

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from codecbwe_jax.audio import files
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.extender import BandwidthExtender
+from codecbwe_jax.inference.frozen_codec import FrozenCodec
+from codecbwe_jax.inference.model import codec_of, load_model
+from codecbwe_jax.inference.token_decoder import TokenDecoder
 
 BLOCK_SECONDS = 4
 
@@ -95,8 +102,10 @@ def extend_files(
     subtype: str = "PCM_16",
     chunk_seconds: float = 4.0,
     overwrite: bool = False,
+    codec: str | None = None,
 ) -> list[tuple[Path, str]]:
-    """Extend files one after the other in constant memory; what cannot be read is skipped.
+    """Extend files one after the other, in constant memory unless tokens are decoded; what cannot
+    be read is skipped.
 
     Args:
       model: see `inference.model.load_model`.
@@ -104,6 +113,8 @@ def extend_files(
       subtype: of the output: "PCM_16", "PCM_24" or "FLOAT".
       chunk_seconds: longest chunk.
       overwrite: replace existing files.
+      codec: folder of the codec that makes a native decoder's tokens; None: the one that the
+        decoder was trained on.
 
     Returns:
       Skipped files with the reason.
@@ -112,10 +123,17 @@ def extend_files(
       UserError: if nothing could be extended, or an output exists.
     """
     pairs = plan(inputs, output, overwrite=overwrite)
-    extender = BandwidthExtender.load(model, chunk_seconds=chunk_seconds)
-    return each_file(
-        pairs, lambda source, target: extend_file(extender, source, target, subtype), "extended"
-    )
+    enable_cache()
+    found = load_model(model)
+    if found.system.takes == "tokens":
+        decoder = TokenDecoder(found)
+        encoder = FrozenCodec.load(codec or codec_of(model))
+        encoder.check_reader(decoder)
+        work = functools.partial(redecode_file, encoder, decoder, subtype=subtype)
+    else:
+        extender = BandwidthExtender(found, chunk_seconds)
+        work = functools.partial(extend_file, extender, subtype=subtype)
+    return each_file(pairs, work, "extended")
 
 
 def extend_file(
@@ -132,5 +150,24 @@ def extend_file(
     with files.Writer(target, out_rate, channels, subtype) as writer:
         for piece in extender.stream(blocks, rate):
             writer.write(piece)
+    _say_clipped(writer, target)
+
+
+def redecode_file(
+    codec: FrozenCodec, decoder: TokenDecoder, source: Path, target: Path, subtype: str = "PCM_16"
+) -> None:
+    """Encode a file and decode its tokens by a native decoder.
+
+    Raises:
+      UserError: if it cannot be read or written; no part of the output is left then.
+    """
+    waveform, rate = files.read(source)
+    channels = [codec.reconstruct(channel, rate, decoder) for channel in waveform.T]
+    with files.Writer(target, decoder.system.output_rate, len(channels), subtype) as writer:
+        writer.write(np.stack(channels, axis=1))
+    _say_clipped(writer, target)
+
+
+def _say_clipped(writer: files.Writer, target: Path) -> None:
     if writer.clipped:
         print(f"{target}: {writer.clipped} samples beyond full scale were clipped", flush=True)

@@ -39,6 +39,9 @@ class BandwidthExtender:
       model: what to run.
       chunk_seconds: longest chunk.
       say: gets a line before something slow, such as the first compilation.
+
+    Raises:
+      UserError: if the model takes no waveforms.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class BandwidthExtender:
         chunk_seconds: float = BUCKETS[-1],
         say: Callable[[str], None] = _to_stderr,
     ) -> None:
+        if model.system.takes != "waveform":
+            raise UserError(f"{model.name} takes tokens; inference.TokenDecoder decodes them")
         self.model = model
         self.system = model.system
         self._params = jax.device_put(model.params)

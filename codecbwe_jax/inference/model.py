@@ -64,6 +64,18 @@ def load_model(where: str | Path) -> Model:
     return Model(folder.name, system, params, config.get("facts", {}))
 
 
+def codec_of(where: str | Path) -> str:
+    """Folder of the codec that a work folder's model was trained on.
+
+    Raises:
+      UserError: if its config names none.
+    """
+    codec = read_json(Path(where) / "config.json").get("data", {}).get("codec")
+    if not codec:
+        raise UserError(f"{where} names no codec that makes its tokens: give --codec=FOLDER")
+    return codec
+
+
 def _system(config: dict[str, Any], folder: Path) -> System:
     if "system" in config:
         return systems.build(_tuples(config["system"]))

@@ -17,6 +17,8 @@ from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.batch import each_file, plan
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
+from codecbwe_jax.inference.token_decoder import TokenDecoder
+from codecbwe_jax.inference.windows import zeros_after
 
 SUFFIX = ".tokens"
 
@@ -30,12 +32,15 @@ class TokenFile:
       rate: of the source in Hz.
       samples: length of the source at that rate.
       codec: content hash of the codec that made the tokens.
+      codebook: hash of its codebook (`inference.token_decoder.codebook_hash`): what decides who
+        can read them.
     """
 
     tokens: np.ndarray
     rate: int
     samples: int
     codec: str
+    codebook: str
 
     def write(self, path: Path) -> None:
         """Write under a temporary name and rename.
@@ -45,7 +50,12 @@ class TokenFile:
         """
         partial = path.with_name(f".{path.name}.partial")
         small = self.tokens.astype(np.uint16 if self.tokens.max(initial=0) < 2**16 else np.int32)
-        facts = {"rate": str(self.rate), "samples": str(self.samples), "codec": self.codec}
+        facts = {
+            "rate": str(self.rate),
+            "samples": str(self.samples),
+            "codec": self.codec,
+            "codebook": self.codebook,
+        }
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(save({"tokens": small}, metadata=facts))
@@ -68,7 +78,11 @@ class TokenFile:
             with safe_open(path, "np") as file:
                 facts, tokens = file.metadata() or {}, file.get_tensor("tokens")
             return cls(
-                tokens.astype(np.int32), int(facts["rate"]), int(facts["samples"]), facts["codec"]
+                tokens.astype(np.int32),
+                int(facts["rate"]),
+                int(facts["samples"]),
+                facts["codec"],
+                facts["codebook"],
             )
         except Exception as error:  # safetensors raises its own type
             raise UserError(f"{path}: not a token file ({error})") from None
@@ -95,7 +109,8 @@ def encode_files(
     def encode(source: Path, target: Path) -> None:
         waveform, rate = files.read(source)
         tokens = np.stack(codec.encode_all(list(_at_16_khz(waveform, rate, source).T)))
-        TokenFile(tokens, rate, len(waveform), codec.content_hash).write(target)
+        made_by = codec.content_hash, codec.codebook_hash
+        TokenFile(tokens, rate, len(waveform), *made_by).write(target)
 
     return each_file(pairs, encode, "encoded")
 
@@ -107,7 +122,7 @@ def _at_16_khz(waveform: np.ndarray, rate: int, source: Path) -> np.ndarray:
 
 
 def decode_files(
-    codec: FrozenCodec,
+    decoder: TokenDecoder,
     inputs: Sequence[Path],
     output: Path,
     subtype: str = "PCM_16",
@@ -116,7 +131,7 @@ def decode_files(
     """Decode token files; each becomes one audio file as long as its source.
 
     Args:
-      codec: to decode with; the one that made the tokens.
+      decoder: the codec that made the tokens, or a native decoder of them.
       inputs, output: see `inference.batch.plan`.
       subtype: of the output: "PCM_16", "PCM_24" or "FLOAT".
       overwrite: replace existing files.
@@ -131,17 +146,18 @@ def decode_files(
 
     def decode(source: Path, target: Path) -> None:
         found = TokenFile.read(source)
-        if found.codec != codec.content_hash:
+        if found.codebook != decoder.codebook_hash:
             raise UserError(
-                f"{source}: its tokens were made by the codec {found.codec}, this one is "
-                f"{codec.content_hash}"
+                f"{source}: its tokens were made by the codec {found.codec} with the codebook "
+                f"{found.codebook}; {decoder.model.name} reads {decoder.codebook_hash}"
             )
-        length = round(found.samples * INPUT_RATE / found.rate)
+        rate = decoder.system.output_rate
+        samples = round(found.samples * rate / found.rate)
         try:
-            channels = [codec.decode(t, length) for t in found.tokens]
+            decoded = [decoder.decode(t)[:samples] for t in found.tokens]
         except UserError as error:
             raise UserError(f"{source}: {error}") from None
-        with files.Writer(target, codec.system.output_rate, len(channels), subtype) as writer:
-            writer.write(np.stack(channels, axis=1))
+        with files.Writer(target, rate, len(decoded), subtype) as writer:
+            writer.write(np.stack([zeros_after(w, samples) for w in decoded], axis=1))
 
     return each_file(pairs, decode, "decoded")

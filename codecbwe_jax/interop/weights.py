@@ -50,6 +50,7 @@ KINDS: dict[str, tuple[Leaf, ...]] = {
     "wn_conv2d": (Leaf("v", "weight_v", "reversed"), Leaf("g", "weight_g", "gain2d"), _BIAS),
     "wn_conv2d_width1": (Leaf("v", "weight_v", "width1"), Leaf("g", "weight_g", "gain2d"), _BIAS),
     "array": (Leaf("", ""),),
+    "kernel": (Leaf("", "", "reversed"),),
 }
 
 
@@ -60,7 +61,8 @@ class Rule:
     Attributes:
       flax: path with "/" between names; `{x}` stands for a number or a word without separators.
       torch: key prefix with "." between names and the same placeholders.
-      kind: a name in `KINDS`; "array" is a single tensor and the names are its own.
+      kind: a name in `KINDS`; "array" and "kernel" (its axes the other way round)
+        are a single tensor and the names are its own.
     """
 
     flax: str

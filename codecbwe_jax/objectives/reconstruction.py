@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.losses import mel, spectral, stft, waveform
+from codecbwe_jax.losses import codes, mel, spectral, stft, subband, waveform
 from codecbwe_jax.systems.base import Features, System
 
 Reconstruction = Callable[..., jax.Array]
@@ -37,6 +37,10 @@ LOSSES: dict[str, Reconstruction] = {
     "multi_resolution_stft": lambda p, t, s, **kw: stft.multi_resolution_stft(
         t["waveform"], p["waveform"], **kw
     )[0],
+    "subband_stft": lambda p, t, s, **kw: subband.subband_stft(
+        t["waveform"], p["waveform"], s.output_rate, **kw
+    ),
+    "code_spread": lambda p, t, s: codes.code_spread(p["projected"]),
     "waveform_l1": lambda p, t, s: waveform.waveform_l1(t["waveform"], p["waveform"]),
 }
 

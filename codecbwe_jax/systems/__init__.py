@@ -12,6 +12,9 @@ from codecbwe_jax.systems.base import System
 
 REGISTRY: dict[str, str] = {
     "ap_bwe": "codecbwe_jax.systems.ap_bwe:ApBwe",
+    "native_istft": "codecbwe_jax.systems.native_istft:NativeIstft",
+    "native_multiband": "codecbwe_jax.systems.native_multiband:NativeMultiband",
+    "native_multistream": "codecbwe_jax.systems.native_multistream:NativeMultistream",
     "codec": "codecbwe_jax.systems.codec:Codec",
     "sinc": "codecbwe_jax.systems.baselines:Sinc",
     "band_replication": "codecbwe_jax.systems.baselines:BandReplication",

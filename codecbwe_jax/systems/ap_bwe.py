@@ -23,7 +23,7 @@ from codecbwe_jax.audio.stft import istft, phase, stft
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.convnext import ConvNeXtBlock
 from codecbwe_jax.nn.init import torch_uniform
-from codecbwe_jax.systems.base import Features, Params
+from codecbwe_jax.systems.base import Features, Params, System
 
 # Added to every magnitude before its logarithm (datasets/dataset.py amp_pha_stft).
 AMPLITUDE_FLOOR = 1e-4
@@ -97,7 +97,7 @@ class ApBweNetwork(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class ApBwe:
+class ApBwe(System):
     """AP-BWE as a system.
 
     Attributes:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import jax
 
+from codecbwe_jax.errors import UserError
 from codecbwe_jax.interop.weights import Rule
 
 Params = Mapping[str, Any]
@@ -18,7 +19,7 @@ class System(Protocol):
 
     Attributes:
       takes: what `extend` reads, a low-rate waveform or codec tokens.
-      input_rate: rate of that waveform in Hz.
+      input_rate: rate of that waveform, or of the waveform that the tokens stand for, in Hz.
       output_rate: rate of the result in Hz.
       receptive_field: input samples on each side that an output sample depends on.
       delay: samples of the future (at input_rate) that a stream must wait for.
@@ -45,12 +46,23 @@ class System(Protocol):
         """Fresh parameters as a nested dict of float32 arrays."""
 
     def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
-        """Waveforms `[batch, samples]` at input_rate -> `[batch, samples']` at output_rate,
-        of the network's own length (see `inference` for the exact-length contract)."""
+        """Waveforms `[batch, samples]` at input_rate, or tokens int32 `[batch, frames]` ->
+        `[batch, samples']` at output_rate, of the network's own length (see `inference` for the
+        exact-length contract)."""
 
     def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
         """What losses compare: "waveform" and the system's own features, from a batch with
-        "input" `[batch, samples]` and "target" `[batch, samples']`."""
+        "input" `[batch, samples]` or "tokens" `[batch, frames]`, and "target"
+        `[batch, samples']`."""
 
     def target(self, batch: Mapping[str, jax.Array]) -> Features:
         """The same features of the true wide-band waveform."""
+
+    def start_from(self, fresh: Params, other: System, theirs: Params) -> Params:
+        """Fresh parameters with what another trained system can give.
+
+        Raises:
+          UserError: if the other has nothing for this one, which is so unless a system says
+            otherwise.
+        """
+        raise UserError(f"it holds {other}, not {self}")

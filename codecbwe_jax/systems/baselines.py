@@ -15,11 +15,11 @@ from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
 from codecbwe_jax.audio.stft import istft, stft
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.interop.weights import Rule
-from codecbwe_jax.systems.base import Features, Params
+from codecbwe_jax.systems.base import Features, Params, System
 
 
 @dataclasses.dataclass(frozen=True)
-class Sinc:
+class Sinc(System):
     """Windowed-sinc resampling ("hann24"): nothing above the input's band.
 
     Attributes:

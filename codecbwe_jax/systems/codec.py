@@ -17,11 +17,11 @@ import jax.numpy as jnp
 from codecbwe_jax.codec.network import CodecNetwork
 from codecbwe_jax.codec.settings import INPUT_RATE, CodecSettings
 from codecbwe_jax.interop.weights import Rule
-from codecbwe_jax.systems.base import Features, Params
+from codecbwe_jax.systems.base import Features, Params, System
 
 
 @dataclasses.dataclass(frozen=True)
-class Codec(CodecSettings):
+class Codec(CodecSettings, System):
     """A codec; attributes as in `CodecSettings`."""
 
     takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
@@ -49,7 +49,7 @@ class Codec(CodecSettings):
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: nested dict of float32 arrays."""
         waveform = jax.ShapeDtypeStruct((1, 8 * self.token_hop_length), jnp.float32)
-        return self.network.lazy_init(key, waveform)["params"]
+        return self.network.lazy_init(key, waveform, mutable="params")["params"]
 
     def pad(self, waveform: jax.Array) -> jax.Array:
         """`[B, n]` -> whole hops, with at least one zero at the end."""
@@ -61,10 +61,21 @@ class Codec(CodecSettings):
         del key  # nothing is drawn
         return self.network.apply({"params": params}, self.pad(inputs))
 
+    def decode(
+        self, params: Params, tokens: jax.Array, lengths: jax.Array | None = None
+    ) -> jax.Array:
+        """Tokens int32 `[B, T]` -> waveform `[B, T * output_hop_length]`; `lengths` as in
+        `CodecNetwork.decode`."""
+        return self.network.apply({"params": params}, tokens, lengths, method="decode")
+
     def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
-        """The "waveform" at the output rate, as long as the target or a hop shorter."""
-        samples = batch["target"].shape[1]
-        return {"waveform": self.extend(params, batch["input"], None)[:, :samples]}
+        """The "waveform" at the output rate, as long as the target or a hop shorter, and what was
+        quantised, "projected" `[B, T, dims]`."""
+        waveform, sown = self.network.apply(
+            {"params": params}, self.pad(batch["input"]), mutable="features"
+        )
+        (projected,) = sown["features"]["quantizer"]["projected"]
+        return {"waveform": waveform[:, : batch["target"].shape[1]], "projected": projected}
 
     def target(self, batch: Mapping[str, jax.Array]) -> Features:
         """The true waveform, as long as the prediction."""

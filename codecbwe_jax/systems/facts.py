@@ -25,8 +25,11 @@ def facts(system: System) -> Facts:
     key = jax.random.key(0)
     shapes = jax.eval_shape(system.init, key)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes))
-    wave = jax.ShapeDtypeStruct((1, system.input_rate), "float32")
-    analysis = jax.jit(system.extend).lower(shapes, wave, key).cost_analysis()
+    if system.takes == "tokens":
+        second = jax.ShapeDtypeStruct((1, system.token_rate), "int32")
+    else:
+        second = jax.ShapeDtypeStruct((1, system.input_rate), "float32")
+    analysis = jax.jit(system.extend).lower(shapes, second, key).cost_analysis()
     return Facts(
         parameters,
         float(analysis["flops"]) / 2,

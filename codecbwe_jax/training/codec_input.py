@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from codecbwe_jax.codec.settings import INPUT_RATE
@@ -37,9 +38,9 @@ class CodecInput:
     settings: codec_pairs.CodecPairSettings
 
     def prepare(self, params: Tree, batch: Batch) -> Batch:
-        """In the step: "heard" and "first_token" -> "input" and "tokens". Pure."""
-        s = self.settings
-        tokens, decoded = round_trip(self.codec, params, batch["heard"])
+        """In the step: "heard" and "first_token" -> "tokens", and "input" for a system that takes
+        waveforms. Pure."""
+        s, heard = self.settings, batch["heard"]
         hop = s.codec_rate // s.token_rate
 
         def cut(x: jax.Array, first: jax.Array, size: int) -> jax.Array:
@@ -47,18 +48,18 @@ class CodecInput:
 
         first = batch["first_token"]
         rest = {k: v for k, v in batch.items() if k not in ("heard", "first_token")}
-        return rest | {
-            "input": jax.vmap(lambda x, f: cut(x, f * hop, s.input_samples))(decoded, first),
-            "tokens": jax.vmap(lambda x, f: cut(x, f, s.segment_tokens))(tokens, first),
-        }
+        if s.takes == "tokens":
+            tokens, inputs = encode(self.codec, params, heard), {}
+        else:
+            tokens, decoded = round_trip(self.codec, params, heard)
+            of_segment = jax.vmap(lambda x, f: cut(x, f * hop, s.input_samples))
+            inputs = {"input": of_segment(decoded, first)}
+        of_segment = jax.vmap(lambda x, f: cut(x, f, s.segment_tokens))
+        return rest | inputs | {"tokens": of_segment(tokens, first)}
 
 
 def round_trip(codec: Codec, params: Tree, heard: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Encode and decode windows as they are, nothing padded; no gradient flows.
-
-    On CPU one window after the other, so that its bits do not depend on its place in a batch and
-    the training step and a cache give identical pairs. On an accelerator the batch runs at once,
-    and a rounding at the edge of a level may differ between the two.
 
     Args:
       codec: settings.
@@ -69,21 +70,39 @@ def round_trip(codec: Codec, params: Tree, heard: jax.Array) -> tuple[jax.Array,
       (tokens int32 `[B, T]`, decoded float32 `[B, T * hop]` on the grid of 16-bit PCM, on which
       a cache keeps it).
     """
-    network, fixed = codec.network, jax.lax.optimization_barrier
 
-    def together(params: Tree, heard: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def run(params: Tree, heard: jax.Array) -> tuple[jax.Array, jax.Array]:
+        tokens = _encode(codec, params, heard)
         # between barriers XLA fuses the same operations whatever stands around them
-        params, heard = fixed((params, heard))
-        tokens = fixed(network.apply({"params": params}, heard, method="encode"))
-        return tokens, fixed(network.apply({"params": params}, tokens, method="decode"))
+        decoded = codec.network.apply({"params": params}, tokens, method="decode")
+        return tokens, jax.lax.optimization_barrier(decoded)
 
-    def one_by_one(params: Tree, heard: jax.Array) -> tuple[jax.Array, jax.Array]:
-        tokens, decoded = jax.lax.map(lambda row: together(params, row[None]), heard)
-        return tokens[:, 0], decoded[:, 0]
-
-    tokens, decoded = jax.lax.platform_dependent(params, heard, cpu=one_by_one, default=together)
+    tokens, decoded = _reproducibly(run, params, heard)
     levels = jnp.clip(jnp.round(decoded * 32768.0), -32768.0, 32767.0)
     return tokens, jax.lax.stop_gradient(levels / 32768.0)
+
+
+def encode(codec: Codec, params: Tree, heard: jax.Array) -> jax.Array:
+    """The tokens of `round_trip` alone."""
+    return _reproducibly(lambda params, heard: _encode(codec, params, heard), params, heard)
+
+
+def _encode(codec: Codec, params: Tree, heard: jax.Array) -> jax.Array:
+    params, heard = jax.lax.optimization_barrier((params, heard))
+    tokens = codec.network.apply({"params": params}, heard, method="encode")
+    return jax.lax.optimization_barrier(tokens)
+
+
+def _reproducibly(run: Callable[..., Tree], params: Tree, heard: jax.Array) -> Tree:
+    """On CPU one window after the other, so that its bits do not depend on its place in a batch
+    and the training step and a cache give identical pairs. On an accelerator the batch runs at
+    once, and a rounding at the edge of a level may differ between the two."""
+
+    def one_by_one(params: Tree, heard: jax.Array) -> Tree:
+        rows = jax.lax.map(lambda row: run(params, row[None]), heard)
+        return jax.tree.map(lambda x: x[:, 0], rows)
+
+    return jax.lax.platform_dependent(params, heard, cpu=one_by_one, default=run)
 
 
 def load(config: ConfigDict, system: System) -> tuple[CodecInput, FrozenCodec] | tuple[None, None]:
@@ -93,6 +112,8 @@ def load(config: ConfigDict, system: System) -> tuple[CodecInput, FrozenCodec] |
       UserError: on an unknown kind of input; else see `open_codec`.
     """
     kind = config.data.get("input", "lowpass")
+    if kind == "lowpass" and system.takes == "tokens":
+        raise UserError("config.data.input is 'lowpass'; this system takes a codec's tokens")
     if kind == "lowpass":
         return None, None
     if kind not in ("codec_online", "codec_cached"):
@@ -112,7 +133,9 @@ def open_codec(config: ConfigDict, system: System) -> tuple[CodecInput, FrozenCo
     if not data.codec:
         raise UserError("config.data.codec is empty: give --config.data.codec=FOLDER, a codec's")
     codec = FrozenCodec.load(data.codec, data.codec_dtype)
-    if codec.system.output_rate != system.input_rate:
+    if system.takes == "tokens":
+        system.check_tokens(codec.system)
+    elif codec.system.output_rate != system.input_rate:
         raise UserError(
             f"{data.codec} decodes to {codec.system.output_rate} Hz, the system takes "
             f"{system.input_rate} Hz (config.system.input_rate)"
@@ -129,16 +152,32 @@ def open_codec(config: ConfigDict, system: System) -> tuple[CodecInput, FrozenCo
         token_rate,
         codec.system.window(tokens),
         codec.system.output_rate,
+        system.takes,
         data.balance_speakers,
         config.train.seed,
     )
     return CodecInput(codec.system, settings), codec
 
 
+def hear(codec: FrozenCodec, system: System) -> Callable[[np.ndarray, int], np.ndarray]:
+    """(waveform, its rate in Hz) -> what a system is given of it: tokens, or decoded audio."""
+    return codec.tokens if system.takes == "tokens" else codec.reconstruct
+
+
+def share_codebook(state: Tree, group: str, system: System, codec: FrozenCodec) -> None:
+    """Give a fresh state of a system that takes tokens the codec's way out of its quantiser."""
+    if system.takes == "tokens":
+        shared = jax.device_get({"project_out": codec.params["quantizer"]["project_out"]})
+        for tree in (state["params"], state["ema"]):
+            if group in tree:
+                tree[group] = dict(tree[group]) | {"quantizer": shared}
+
+
 def cache_key(chunks: Sequence[Recording], settings: codec_pairs.CodecPairSettings) -> str:
     """Hash of what a cache's records depend on: chunks, codec and compute type."""
-    free = {"segment_samples": 0, "balance_speakers": False, "seed": 0}
-    return pipeline.fingerprint(chunks, dataclasses.replace(settings, **free), 0)
+    free = {"segment_samples": 0, "takes": "waveform", "balance_speakers": False, "seed": 0}
+    one_rate = {"output_rate": settings.encoder_rate}  # tokens do not depend on the target's
+    return pipeline.fingerprint(chunks, dataclasses.replace(settings, **free, **one_rate), 0)
 
 
 def make_pairs(

@@ -20,7 +20,7 @@ from codecbwe_jax.config import save_config
 from codecbwe_jax.data import pipeline, recordings
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.evaluation import evaluators
-from codecbwe_jax.inference.model import load_model
+from codecbwe_jax.inference.model import Model, load_model
 from codecbwe_jax.objectives.turn import Objective
 from codecbwe_jax.training import checkpoints, codec_input, devices, logs, optimizers
 from codecbwe_jax.training.step import init_state, make_step
@@ -60,7 +60,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         make = codec_input.make_pairs(config, train_set, source)
     else:
         make = pipeline.MakePair(train_set, _pair_settings(config, system))
-    hear = {"hear": codec.reconstruct} if codec else {}
+    hear = {"hear": codec_input.hear(codec, system)} if codec else {}
     judges = evaluators.build(system, valid_set, config.evaluators, **hear)
     print(f"{mapping.count} x {jax.local_devices()[0].device_kind}", flush=True)
 
@@ -72,6 +72,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     )
     key = jax.random.key(config.train.seed)
     state, transforms = fresh_state(config, objective, key)
+    if codec:
+        codec_input.share_codebook(state, objective.generator, system, codec)
     data_hash = pipeline.fingerprint(make.recordings, make.settings, config.train.batch_size)
     step, scores = store.latest() or 0, {}
     if step:
@@ -81,8 +83,10 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         state = store.restore(step, state)
         print(f"continuing at step {step} in {workdir}", flush=True)
     elif config.train.init_from:
-        _start_from(state, objective.generator, config.train.init_from, system)
-        print(f"generator starts from {config.train.init_from}", flush=True)
+        trained = codec.model if config.train.init_from == "codec" else None
+        trained = trained or load_model(config.train.init_from)
+        _start_from(state, objective.generator, trained, system)
+        print(f"generator starts from {trained.name}", flush=True)
     state = mapping.place(state)
     online = source if source and config.data.input == "codec_online" else None
     frozen = mapping.place(codec.params if online else {})
@@ -212,14 +216,18 @@ def fresh_state(
     return jax.device_get(init_state(params, transforms, averaged)), transforms
 
 
-def _start_from(state: dict[str, Any], group: str, where: str, system: systems.System) -> None:
-    """Put the parameters of a trained model into a fresh state."""
-    model = load_model(where)
+def _start_from(state: dict[str, Any], group: str, model: Model, system: systems.System) -> None:
+    """Put the parameters of a trained model into a fresh state, or what they give for another
+    system."""
+    params = model.params
     if model.system != dataclasses.replace(system, compute_dtype=model.system.compute_dtype):
-        raise UserError(f"config.train.init_from {where} holds {model.system}, not {system}")
-    state["params"][group] = model.params
+        try:
+            params = system.start_from(state["params"][group], model.system, model.params)
+        except UserError as error:
+            raise UserError(f"config.train.init_from, {model.name}: {error}") from None
+    state["params"][group] = params = jax.device_get(params)
     if group in state["ema"]:
-        state["ema"][group] = jax.tree.map(np.copy, model.params)
+        state["ema"][group] = jax.tree.map(np.copy, params)
 
 
 def _optimizer_settings(config: ConfigDict, group: str) -> Any:

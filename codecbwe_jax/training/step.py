@@ -123,7 +123,7 @@ def _update(
 
 def _average(ema: Mapping[str, Tree], params: Mapping[str, Tree], decay: float) -> dict[str, Tree]:
     def mix(average: jax.Array, new: jax.Array) -> jax.Array:
-        return decay * average + (1 - decay) * new
+        return average + (1 - decay) * (new - average)  # what stands still is kept bit for bit
 
     return {group: jax.tree.map(mix, average, params[group]) for group, average in ema.items()}
 

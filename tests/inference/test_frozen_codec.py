@@ -50,7 +50,7 @@ def test_long_waveforms_are_cut_into_overlapping_windows(
 ) -> None:
     """Every token comes from a window that has a second of context on its both sides."""
     for tokens in (1, 199, 200, 201, 300, 301, 777):
-        plan = codec._plan(tokens)
+        plan = codec._windows.plan(tokens)
         covered = [t for _, _, begin, end in plan for t in range(begin, end)]
         assert covered == list(range(tokens))
         for first, size, begin, end in plan:
@@ -119,7 +119,9 @@ def test_commands(codec_folder: Path, corpus: Path, tmp_path: Path) -> None:
 
     again = run_cli(*command)
     assert (again.returncode, "--overwrite" in again.stderr) == (2, True)
-    dataclasses.replace(stored, codec="another").write(tmp_path / "other.tokens")
+    dataclasses.replace(stored, codec="another", codebook="its own").write(
+        tmp_path / "other.tokens"
+    )
     result = run_cli(
         "decode", f"--codec={codec_folder}", tmp_path / "other.tokens", f"--output={tmp_path}/o"
     )
@@ -178,7 +180,7 @@ def test_a_codec_stands_in_front_of_what_is_evaluated(
 )
 def test_lengths_at_which_tokens_begin_and_windows_end(settings: dict) -> None:
     codec = FrozenCodec(Model("micro", *random_codec(**settings), {}), window_seconds=3.0)
-    window = codec.system.window(codec._window)
+    window = codec.system.window(codec._windows.length)
     rng = np.random.default_rng(0)
     for length in (1, 319, 320, 640, *range(window - 320, window + 640, 160)):
         tokens = codec.encode(0.1 * rng.standard_normal(length, np.float32))

@@ -8,13 +8,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from codecbwe_jax.codec import fsq, names
-from codecbwe_jax.codec.backbone import BackboneSettings
-from codecbwe_jax.codec.istft_head import polar_parts
-from codecbwe_jax.codec.network import AcousticDecoder, CodecNetwork
+from codecbwe_jax.codec import names
+from codecbwe_jax.codec.network import CodecNetwork, acoustic_decoder
 from codecbwe_jax.codec.settings import CodecSettings
 from codecbwe_jax.codec.w2v_bert import SemanticSettings
+from codecbwe_jax.decoders.istft_head import polar_parts
+from codecbwe_jax.decoders.transformer import TransformerSettings
 from codecbwe_jax.interop.weights import from_torch
+from codecbwe_jax.nn import fsq
 from tests.golden.adapters.codec_parts import backbone_settings, semantic_settings
 from tests.golden.case import Case
 from tests.golden.networks import Values, load, run, shapes, swap
@@ -59,7 +60,7 @@ def transformers_model(family: str) -> Callable[[Case], Values]:
         decoder_mask = codes_mask.astype(bool) if family == "neucodec" else None
 
         def decode(latents: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, Values]:
-            return run(AcousticDecoder(settings), params["acoustic_decoder"], latents, None, mask)
+            return run(acoustic_decoder(settings), params["acoustic_decoder"], latents, None, mask)
 
         audio, decoded = decode(latents, decoder_mask)
         z = inner["quantizer/project_in"]
@@ -120,7 +121,7 @@ def alone(case: Case, settings: CodecSettings, params: Any, item: int, frames: i
     latents, tokens = network.apply(
         {"params": params}, wave, None, features, method=CodecNetwork.quantise
     )
-    audio = AcousticDecoder(settings).apply({"params": params["acoustic_decoder"]}, latents)
+    audio = acoustic_decoder(settings).apply({"params": params["acoustic_decoder"]}, latents)
     return {
         f"{prefix}/audio_codes": tokens[:, None],
         f"{prefix}/audio_values": audio[:, None],
@@ -144,7 +145,7 @@ def original(case: Case) -> Values:
     settings = CodecSettings(
         output_rate=16000 * c["hop_length"] // (encoder_hop * pooling),
         semantic=SemanticSettings(size=c["semantic_dim"], layers=0),
-        backbone=BackboneSettings(
+        backbone=TransformerSettings(
             c["hidden_dim"], 4 * c["hidden_dim"], c["depth"], c["heads"], c["pos_meb_dim"]
         ),
         encoder_width=c["ngf"],

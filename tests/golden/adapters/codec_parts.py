@@ -12,9 +12,7 @@ from flax import linen as nn
 
 from codecbwe_jax.audio.stft import overlap_add
 from codecbwe_jax.audio.window import hann
-from codecbwe_jax.codec import fsq
 from codecbwe_jax.codec.acoustic_encoder import AcousticEncoder
-from codecbwe_jax.codec.backbone import BackboneSettings
 from codecbwe_jax.codec.fbank import (
     FRAME_LENGTH,
     FRAME_SHIFT,
@@ -23,10 +21,13 @@ from codecbwe_jax.codec.fbank import (
     povey_window,
     stacked_fbank,
 )
-from codecbwe_jax.codec.istft_head import polar_parts
-from codecbwe_jax.codec.network import AcousticDecoder
+from codecbwe_jax.codec.network import acoustic_decoder
 from codecbwe_jax.codec.settings import CodecSettings
 from codecbwe_jax.codec.w2v_bert import SemanticSettings, W2vBert, relative_logits
+from codecbwe_jax.decoders.istft_head import IstftHead, polar_parts
+from codecbwe_jax.decoders.network import decoder_rules
+from codecbwe_jax.decoders.transformer import TransformerBackbone, TransformerSettings
+from codecbwe_jax.nn import fsq
 from codecbwe_jax.nn.snake import (
     downsample_by_two,
     kaiser_sinc_taps,
@@ -35,6 +36,8 @@ from codecbwe_jax.nn.snake import (
 )
 from tests.golden.case import Case, Check
 from tests.golden.networks import Values, load, run, shapes, swap
+
+DECODER_RULES = decoder_rules(TransformerBackbone, IstftHead)
 
 
 def w2v_bert_fbank(case: Case) -> Values:
@@ -250,8 +253,8 @@ def fsq_case(case: Case) -> Values:
     return results
 
 
-def backbone_settings(c: Mapping[str, Any]) -> BackboneSettings:
-    return BackboneSettings(
+def backbone_settings(c: Mapping[str, Any]) -> TransformerSettings:
+    return TransformerSettings(
         c["hidden_size"],
         c["intermediate_size"],
         c["num_hidden_layers"],
@@ -263,9 +266,9 @@ def backbone_settings(c: Mapping[str, Any]) -> BackboneSettings:
 def vocos_decoder_16k(case: Case) -> Values:
     c = case.small
     settings = CodecSettings(backbone=backbone_settings(c), ratios=tuple(c["downsampling_ratios"]))
-    network = AcousticDecoder(settings)
+    network = acoustic_decoder(settings)
     latents = case.given("latents")
-    params = load(AcousticDecoder.torch_rules, case.weights, shapes(network, latents.shape))
+    params = load(DECODER_RULES, case.weights, shapes(network, latents.shape))
     out, inner = run(network, params, latents)
     head = inner["head/linear"]
     magnitude, phase = polar_parts(head, 100.0)
@@ -320,7 +323,7 @@ def full_fsq(c: Mapping[str, Any]) -> tuple[Any, Any]:
 
 def full_decoder(c: Mapping[str, Any]) -> tuple[Any, Any]:
     settings = CodecSettings(backbone=backbone_settings(c))
-    return AcousticDecoder.torch_rules, shapes(AcousticDecoder(settings), (1, 4, c["fc_in"]))
+    return DECODER_RULES, shapes(acoustic_decoder(settings), (1, 4, c["fc_in"]))
 
 
 ADAPTERS = {

@@ -8,8 +8,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from codecbwe_jax.codec.head_init import rescaled_head
-from codecbwe_jax.codec.istft_head import IstftHead
+from codecbwe_jax.audio.pqmf import Pqmf
+from codecbwe_jax.audio.stft import istft
+from codecbwe_jax.decoders.head_init import rescaled_head
+from codecbwe_jax.decoders.istft_head import IstftHead
+from codecbwe_jax.decoders.multiband_init import analysis_response
 from tests.golden.case import Case, Check
 from tests.golden.networks import Values
 
@@ -69,4 +72,36 @@ def audio(head: Mapping[str, Any], hidden: np.ndarray, hop: int, ratio: float) -
     return np.asarray(network.apply({"params": {"linear": head}}, jnp.asarray(hidden)))[0]
 
 
-ADAPTERS = {"head_interpolation": head_interpolation}
+def multiband_istft_pqmf(case: Case) -> Values:
+    results: Values = {}
+    for c in case.small["geometries"]:
+        name, k = c["name"], c["subbands"]
+        bank = Pqmf(k, c["taps"], c["cutoff_ratio"], c["beta"])
+        given = case.given(f"in.{name}.spec")  # [B, bands, bins, frames, 2]
+        spectra = (given[..., 0] + 1j * given[..., 1]).swapaxes(2, 3)
+        batch, _, frames, bins = spectra.shape
+        waves = istft(
+            jnp.asarray(spectra.reshape(-1, frames, bins)),
+            c["n_fft"],
+            c["hop_length"],
+            padding="same",
+        )
+        bands = waves.reshape(batch, k, -1)
+        in_old_band = np.arange(bins) / ((bins - 1) * k)
+        results |= {
+            f"{name}.bands": bands,
+            f"{name}.audio": bank.synthesis(bands.swapaxes(1, 2))[:, None],
+            f"{name}.band0_response": parts(analysis_response(bank, 0, in_old_band)),
+            f"{name}.band1_leak_response": parts(analysis_response(bank, 1, in_old_band)),
+        }
+    return results
+
+
+def parts(z: np.ndarray) -> np.ndarray:
+    return np.stack([z.real, z.imag], axis=-1)
+
+
+ADAPTERS = {
+    "head_interpolation": head_interpolation,
+    "multiband_istft_pqmf": multiband_istft_pqmf,
+}

@@ -204,6 +204,23 @@ def auraloss_mrstft(case: Case) -> dict[str, Any]:
     return results
 
 
+def subband_stft_loss(case: Case) -> dict[str, Any]:
+    s = case.small
+    target, predicted = case.given("in.y"), case.given("in.y_hat")
+
+    def loss(y_hat: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        folded = (w.reshape(-1, w.shape[-1]) for w in (target, y_hat))
+        sizes = s["fft_sizes"], s["hop_sizes"], s["win_lengths"]
+        return multi_resolution_stft(*folded, *sizes, norm_over="batch", power_floor=1e-7)
+
+    (_, terms), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(predicted)
+    results: dict[str, Any] = {"grad": gradient}
+    for name in ("spectral_convergence", "log_magnitude"):
+        results[f"loss.{name}"] = jnp.mean(terms[name])
+        results |= {f"res{i}.{name}": value for i, value in enumerate(terms[name])}
+    return results
+
+
 BALANCED = {
     "l1": lambda x, target, mix: jnp.mean(jnp.abs(x - target)),
     "l2": lambda x, target, mix: 3 * jnp.mean((x - target) ** 2),
@@ -256,4 +273,5 @@ ADAPTERS = {
     "dac_losses": dac_losses,
     "auraloss_mrstft": auraloss_mrstft,
     "encodec_balancer": encodec_balancer,
+    "subband_stft_loss": subband_stft_loss,
 }

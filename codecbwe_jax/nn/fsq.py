@@ -83,8 +83,13 @@ class Quantiser(nn.Module):
         self.project_out = nn.Dense(self.features, kernel_init=outward, bias_init=outward)
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """`[B, T, features]` -> (latents `[B, T, features]`, indices int32 `[B, T]`)."""
-        codes, indices = quantise(self.project_in(x.astype(jnp.float32)), self.levels)
+        """`[B, T, features]` -> (latents `[B, T, features]`, indices int32 `[B, T]`).
+
+        What is quantised, `[B, T, dims]`, is sown as "projected" in the collection "features".
+        """
+        projected = self.project_in(x.astype(jnp.float32))
+        self.sow("features", "projected", projected)
+        codes, indices = quantise(projected, self.levels)
         return self.project_out(codes), indices
 
     def latents(self, indices: jax.Array) -> jax.Array:

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from codecbwe_jax.codec.head_init import rescaled_head
-from codecbwe_jax.codec.istft_head import IstftHead
+from codecbwe_jax.decoders.head_init import rescaled_head
+from codecbwe_jax.decoders.istft_head import IstftHead
 from codecbwe_jax.errors import UserError
 from tests.golden.adapters.heads import muted
 

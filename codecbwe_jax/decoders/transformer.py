@@ -18,7 +18,7 @@ GROUPS = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class BackboneSettings:
+class TransformerSettings:
     """Sizes of the backbone.
 
     Attributes:
@@ -34,8 +34,14 @@ class BackboneSettings:
     heads: int = 16
     head_size: int = 64
 
+    kind: ClassVar[str] = "transformer"
 
-class Backbone(nn.Module):
+    def module(self, dtype: jnp.dtype) -> TransformerBackbone:
+        """The unbound network."""
+        return TransformerBackbone(self, dtype, parent=None)
+
+
+class TransformerBackbone(nn.Module):
     """Convolution, two residual blocks, Transformer, two residual blocks, LayerNorm.
 
     The reference rotates queries and keys by an angle that depends on the head and not on time,
@@ -59,7 +65,7 @@ class Backbone(nn.Module):
         Rule("norm", "norm", "norm"),
     )
 
-    settings: BackboneSettings
+    settings: TransformerSettings
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -118,7 +124,7 @@ class ResidualBlock(nn.Module):
 class TransformerLayer(nn.Module):
     """Attention over all frames and a SiLU feed-forward, each after RMSNorm; no biases."""
 
-    settings: BackboneSettings
+    settings: TransformerSettings
     dtype: jnp.dtype
 
     @nn.compact
@@ -133,7 +139,7 @@ class TransformerLayer(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head attention without positions."""
 
-    settings: BackboneSettings
+    settings: TransformerSettings
     dtype: jnp.dtype
 
     @nn.compact
@@ -153,7 +159,7 @@ class SelfAttention(nn.Module):
 class FeedForward(nn.Module):
     """Two linear layers with SiLU, no biases."""
 
-    settings: BackboneSettings
+    settings: TransformerSettings
     dtype: jnp.dtype
 
     @nn.compact

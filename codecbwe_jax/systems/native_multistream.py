@@ -1,0 +1,20 @@
+"""Multi-stream ISTFT: as multi-band, with trained synthesis filters, 24 to 48 kHz.
+
+MS-iSTFT (arXiv 2210.15975) and MS-Vocos (arXiv 2506.03554) on the codec's backbone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from codecbwe_jax.decoders.multiband_head import MultistreamIstftHead
+from codecbwe_jax.systems.native_multiband import NativeMultiband
+
+
+@dataclasses.dataclass(frozen=True)
+class NativeMultistream(NativeMultiband):
+    """A native decoder with an ISTFT for each stream; attributes as in `NativeMultiband`."""
+
+    @property
+    def head(self) -> MultistreamIstftHead:
+        return MultistreamIstftHead(*self._sizes, parent=None)

@@ -1,0 +1,196 @@
+"""Native decoder with a rescaled ISTFT head: the codec's tokens to 24, 32, 44.1 or 48 kHz.
+
+    codecbwe train --config=configs/native_istft.py:32k --workdir=runs/native \
+        --config.data.path=DIR --config.data.codec=CODEC
+
+Variants (`configs/native_istft.py:VARIANT`): a rate, a size, or both as in `tiny_32k`.
+  24k, 32k, 44k, 48k  output rate (none: 48k).
+  tiny                what trains in minutes on two CPU cores, with configs/codec_tiny.py's codec.
+
+The recipe of all native decoders stands here; the other `configs/native_*.py` change the system.
+"""
+
+from ml_collections import ConfigDict
+
+RATES = {"24k": 24000, "32k": 32000, "44k": 44100, "48k": 48000}
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    words = variant.split("_") if variant else []
+    unknown = [word for word in words if word not in ("tiny", *RATES)]
+    if unknown or len(words) > 2 or sum(word in RATES for word in words) > 1:
+        known = ", ".join(["tiny", *RATES])
+        raise ValueError(f"unknown variant {variant!r}; there are {known} and tiny_RATE")
+    rate = next((RATES[word] for word in words if word in RATES), 48000)
+    config = recipe(rate)
+    if "tiny" in words:
+        tiny(config, rate)
+    return config
+
+
+def recipe(rate: int) -> ConfigDict:
+    config = ConfigDict()
+
+    config.system = ConfigDict({"name": "native_istft", "output_rate": rate})
+    # of the codec: its quantiser's levels, the width of its latents, its tokens a second
+    config.system.levels = (4, 4, 4, 4, 4, 4, 4, 4)
+    config.system.features = 2048
+    config.system.token_rate = 50
+    # "transformer" is the codec's own; only that can start from the codec's weights
+    config.system.backbone = ConfigDict(
+        {
+            "kind": "transformer",
+            "size": 1024,
+            "intermediate": 4096,
+            "layers": 12,
+            "heads": 16,
+            "head_size": 64,
+        }
+    )
+    # 0: four hops
+    config.system.n_fft = 0
+    # 0: in proportion to the rate, 100 at 16 kHz
+    config.system.magnitude_clip = 0.0
+    # hidden width of a residual branch beside the linear head; 0: none
+    config.system.widening = 0
+    # "equal_hz", "interpolate", "interpolate_halves" or "scratch"
+    config.system.head_init = "equal_hz"
+    # "bfloat16" on TPU and GPU; the head, spectra and losses stay float32
+    config.system.compute_dtype = "float32"
+
+    config.objective = ConfigDict()
+    config.objective.name = "gan"
+    config.objective.adversarial = "hinge"
+    # over sub-discriminators and their feature maps
+    config.objective.reduction = "mean"
+    config.objective.losses = ConfigDict(
+        {
+            "multi_scale_mel": {"weight": 15.0},
+            # mel bins from 7 kHz up: a full-band mel scale gives the new band a quarter of its bins
+            "upper_band_mel": {"weight": 15.0},
+            # no spectral convergence: relative to near silence it would outweigh all else
+            "multi_resolution_stft": {"weight": 5.0, "weight_sc": 0.0},
+        }
+    )
+    config.objective.critics = ConfigDict(
+        {
+            "mpd": critic(),
+        }
+    )
+    # 0-20 k reconstruction, a ramp to 100 k, full to 400 k
+    config.objective.adversarial_from = 20_000
+    config.objective.ramp_steps = 80_000
+    config.objective.critics_alone_steps = 0
+    # EnCodec's balancer: {"shares": {loss: share}, "total_norm": 1.0, "ema_decay": 0.999}
+    config.objective.balancer = ConfigDict()
+
+    config.optimizers = ConfigDict({"default": optimizer(2e-4, ())})
+    # a new head beside a trained backbone; the way out of the quantiser belongs to the tokens
+    config.optimizers.generator = optimizer(
+        1e-4, (("^quantizer/", 0.0), ("^acoustic_decoder/head/", 1.0), ("", 0.1))
+    )
+
+    config.data = ConfigDict()
+    # a folder, a .txt list or a .jsonl manifest
+    config.data.path = ""
+    # the same for validation; if empty, speakers are held out of data.path
+    config.data.valid_path = ""
+    config.data.valid_share = 0.1
+    # "codec_online": the codec's encoder runs in the step; "codec_cached": `codecbwe cache` made
+    # the tokens
+    config.data.input = "codec_online"
+    config.data.codec = ""
+    config.data.codec_dtype = "bfloat16"
+    config.data.chunk_seconds = 4.0
+    config.data.cache = ""
+    config.data.segment_samples = rate
+    config.data.balance_speakers = True
+    config.data.bandwidth = "measure"
+    # least real bandwidth; 0 takes half of the output's band
+    config.data.min_bandwidth_hz = 0.0
+    config.data.min_seconds = 0.0
+    config.data.max_seconds = 3600.0
+    config.data.max_wer = 1.0
+    config.data.max_cer = 1.0
+    config.data.speakers = ()
+    config.data.workers = 0
+
+    config.train = ConfigDict()
+    config.train.seed = 1234
+    config.train.steps = 400_000
+    config.train.batch_size = 16
+    config.train.micro_batches = 1
+    config.train.log_every = 100
+    config.train.ema_decay = 0.999
+    # "codec": the decoder of data.codec; a folder of a codec or a native decoder; "": from scratch
+    config.train.init_from = "codec"
+    config.train.max_skipped_in_row = 20
+    config.train.mapping = "pmap"
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every = 5000
+    config.checkpoint.keep_last = 2
+    config.checkpoint.best = "valid/lsd"
+    config.checkpoint.best_is = "min"
+
+    config.evaluators = ConfigDict(
+        {"valid": {"type": "extension", "every": 5000, "clips": 16, "seconds": 4.0, "media": 3}}
+    )
+    return config
+
+
+def critic() -> dict:
+    """weight: of the critic's own loss; adversarial, feature_matching: in the decoder's."""
+    return {"dtype": "float32", "weight": 1.0, "adversarial": 1.0, "feature_matching": 2.0}
+
+
+def optimizer(learning_rate: float, rates: tuple) -> ConfigDict:
+    return ConfigDict(
+        {
+            "learning_rate": learning_rate,
+            "betas": (0.8, 0.99),
+            "weight_decay": 0.01,
+            "clip_norm": 10.0,
+            "warmup_steps": 0,
+            "decay": 0.999996,
+            "decay_every": 1,
+            # (regular expression over parameter paths, factor on the rate) pairs; 0.0 freezes
+            "rates": rates,
+        }
+    )
+
+
+def tiny(config: ConfigDict, rate: int) -> None:
+    config.system.features = 256
+    config.system.backbone.update(
+        {"size": 128, "intermediate": 256, "layers": 2, "heads": 4, "head_size": 32}
+    )
+    config.objective.losses.multi_scale_mel.weight = 1.0
+    # small windows cost most and say least
+    config.objective.losses.multi_scale_mel.update(
+        {
+            "windows": (512, 1024, 2048),
+            "n_mels": (20, 40, 80),
+            "f_min": (0.0, 0.0, 0.0),
+            "f_max": (None, None, None),
+        }
+    )
+    config.objective.losses.upper_band_mel.weight = 1.0
+    config.objective.losses.multi_resolution_stft.weight = 1.0
+    config.objective.critics = ConfigDict()
+    config.optimizers.generator.learning_rate = 1e-3
+    config.optimizers.generator.clip_norm = 1.0
+    config.optimizers.generator.warmup_steps = 50
+    config.optimizers.generator.decay = 0.998
+    config.data.codec_dtype = "float32"
+    config.data.chunk_seconds = 1.0
+    config.data.segment_samples = rate // 2
+    config.train.steps = 600
+    config.train.batch_size = 4
+    config.train.log_every = 50
+    config.train.ema_decay = 0.98
+    config.checkpoint.every = 300
+    config.evaluators.valid.every = 300
+    config.evaluators.valid.clips = 4
+    config.evaluators.valid.seconds = 2.0
+    config.evaluators.valid.media = 1
