@@ -74,7 +74,9 @@ def recipe(rate: int) -> ConfigDict:
     )
     config.objective.critics = ConfigDict(
         {
-            "mpd": critic(),
+            # periods and bands of complex spectra; also "mpd", "banded_stft", "complex_stft",
+            # "magnitude_stft", "mrad", "mrpd"
+            "dac": critic(),
         }
     )
     # 0-20 k reconstruction, a ramp to 100 k, full to 400 k

@@ -28,8 +28,10 @@ class Leaf:
     Attributes:
       flax, torch: its name in the layer.
       axes: "same", "reversed" (a kernel: all axes the other way round), "depthwise"
-        (`[k, C]` <-> `[C, 1, k]`), "width1" (`[k, in, out]` <-> `[out, in, k, 1]`), "pointwise"
-        (`[in, out]` <-> `[out, in, 1]`) or "gain" / "gain2d" (`[out]` <-> `[out, 1, 1(, 1)]`).
+        (`[k, C]` <-> `[C, 1, k]`), "image" (`[h, w, in, out]` <-> `[out, in, h, w]`: for spectra
+        whose axes have one order on both sides, as "reversed" is for those that have not), "width1"
+        (`[k, in, out]` <-> `[out, in, k, 1]`), "pointwise" (`[in, out]` <-> `[out, in, 1]`) or
+        "gain" / "gain2d" (`[out]` <-> `[out, 1, 1(, 1)]`).
     """
 
     flax: str
@@ -48,6 +50,8 @@ KINDS: dict[str, tuple[Leaf, ...]] = {
     "norm": (Leaf("scale", "weight"), _BIAS),
     "wn_conv1d": (Leaf("v", "weight_v", "reversed"), Leaf("g", "weight_g", "gain"), _BIAS),
     "wn_conv2d": (Leaf("v", "weight_v", "reversed"), Leaf("g", "weight_g", "gain2d"), _BIAS),
+    "image_conv": (Leaf("kernel", "weight", "image"), _BIAS),
+    "wn_image": (Leaf("v", "weight_v", "image"), Leaf("g", "weight_g", "gain2d"), _BIAS),
     "wn_conv2d_width1": (Leaf("v", "weight_v", "width1"), Leaf("g", "weight_g", "gain2d"), _BIAS),
     "array": (Leaf("", ""),),
     "kernel": (Leaf("", "", "reversed"),),
@@ -118,6 +122,8 @@ def _to_torch(x: np.ndarray, axes: str) -> np.ndarray:
             x = x.transpose()
         case "depthwise":
             x = x.transpose()[:, None, :]
+        case "image":
+            x = x.transpose(3, 2, 0, 1)
         case "width1" | "pointwise":
             x = x.transpose()[..., None]
         case "gain":
@@ -134,6 +140,8 @@ def _from_torch(x: np.ndarray, axes: str) -> np.ndarray:
             x = x.transpose()
         case "depthwise":
             x = x[:, 0, :].transpose()
+        case "image":
+            x = x.transpose(2, 3, 1, 0)
         case "width1" | "pointwise":
             x = x[..., 0].transpose()
         case "gain":
@@ -149,6 +157,8 @@ def _torch_shape(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
             return shape[::-1]
         case "depthwise":
             return (shape[1], 1, shape[0])
+        case "image":
+            return (shape[3], shape[2], *shape[:2])
         case "width1" | "pointwise":
             return (*shape[::-1], 1)
         case "gain":

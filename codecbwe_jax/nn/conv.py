@@ -12,6 +12,9 @@ from flax import linen as nn
 
 from codecbwe_jax.nn.init import torch_uniform
 
+# Channels last, by the rank of the kernel.
+LAYOUTS = {3: ("NWC", "WIO", "NWC"), 4: ("NHWC", "HWIO", "NHWC")}
+
 
 class DepthwiseConv(nn.Module):
     """Depthwise 1-D convolution, zero-padded to the same length: `[B, T, C]` -> `[B, T, C]`.
@@ -56,6 +59,8 @@ class WeightNormConv(nn.Module):
       strides: along each axis.
       padding: (left, right) along each axis.
       dtype: of the convolution; the normalisation is float32.
+      dilation: along each axis; None: 1.
+      groups: of channels.
     """
 
     features: int
@@ -63,22 +68,29 @@ class WeightNormConv(nn.Module):
     strides: Sequence[int]
     padding: Sequence[tuple[int, int]]
     dtype: jnp.dtype = jnp.float32
+    dilation: Sequence[int] | None = None
+    groups: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (*self.kernel_size, x.shape[-1], self.features)
+        shape = (*self.kernel_size, x.shape[-1] // self.groups, self.features)
         fan_in = math.prod(shape[:-1])
         v = self.param("v", torch_uniform(fan_in), shape)
         g = self.param("g", lambda key, size: norm_per_output(v), (self.features,))
         bias = self.param("bias", torch_uniform(fan_in), (self.features,))
         kernel = v * (g / norm_per_output(v))
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        if len(shape) == 3:
+        if len(shape) == 3 and self.groups == 1 and self.dilation is None:
             y = conv1d(x, kernel, self.strides[0], self.padding[0])
         else:
-            layout = ("NHWC", "HWIO", "NHWC")
             y = jax.lax.conv_general_dilated(
-                x, kernel, self.strides, self.padding, dimension_numbers=layout
+                x,
+                kernel,
+                self.strides,
+                self.padding,
+                rhs_dilation=self.dilation,
+                dimension_numbers=LAYOUTS[len(shape)],
+                feature_group_count=self.groups,
             )
         return y + bias.astype(self.dtype)
 
@@ -99,8 +111,9 @@ def conv1d(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int
     Returns:
       `[B, (T + padding - taps) // stride + 1, F]`.
     """
-    layout = ("NWC", "WIO", "NWC")
-    return jax.lax.conv_general_dilated(x, kernel, (stride,), [padding], dimension_numbers=layout)
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride,), [padding], dimension_numbers=LAYOUTS[3]
+    )
 
 
 def _conv1d_forward(

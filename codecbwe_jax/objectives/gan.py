@@ -15,6 +15,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from codecbwe_jax.discriminators.banded_stft import MultiBandedStftDiscriminator
+from codecbwe_jax.discriminators.complex_stft import MultiScaleStftDiscriminator
+from codecbwe_jax.discriminators.dac import DacDiscriminator
+from codecbwe_jax.discriminators.magnitude_stft import MultiResolutionMagnitudeDiscriminator
 from codecbwe_jax.discriminators.mpd import MultiPeriodDiscriminator
 from codecbwe_jax.discriminators.spectral import MultiResolutionDiscriminator
 from codecbwe_jax.errors import UserError
@@ -26,6 +30,10 @@ from codecbwe_jax.systems.base import System
 
 CRITICS: dict[str, Any] = {
     "mpd": MultiPeriodDiscriminator,
+    "dac": DacDiscriminator,
+    "banded_stft": MultiBandedStftDiscriminator,
+    "complex_stft": MultiScaleStftDiscriminator,
+    "magnitude_stft": MultiResolutionMagnitudeDiscriminator,
     "mrad": functools.partial(MultiResolutionDiscriminator, "amplitude"),
     "mrpd": functools.partial(MultiResolutionDiscriminator, "phase"),
 }

@@ -10,6 +10,7 @@ from tests.golden.adapters import (
     ap_bwe,
     codec_models,
     codec_parts,
+    critics,
     discriminators,
     heads,
     losses,
@@ -21,6 +22,7 @@ ADAPTERS = {
     **ap_bwe.ADAPTERS,
     **codec_models.ADAPTERS,
     **codec_parts.ADAPTERS,
+    **critics.ADAPTERS,
     **discriminators.ADAPTERS,
     **heads.ADAPTERS,
     **losses.ADAPTERS,
@@ -33,5 +35,6 @@ FULL_NETWORKS = {
     **ap_bwe.FULL_NETWORKS,
     **codec_models.FULL_NETWORKS,
     **codec_parts.FULL_NETWORKS,
+    **critics.FULL_NETWORKS,
     **discriminators.FULL_NETWORKS,
 }
