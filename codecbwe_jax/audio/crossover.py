@@ -72,3 +72,72 @@ def stft_crossover(
     right = -samples % hop
     difference = jnp.pad(high - low, ((0, 0), (0, right)))
     return low + istft(stft(difference, n_fft, hop) * weight, n_fft, hop)[..., :samples]
+
+
+def fir_crossover(
+    low: jax.Array, high: jax.Array, rate: int, cutoff_hz: float, transition_hz: float = 600.0
+) -> jax.Array:
+    """Take `low` below the cut-off and `high` above it, by one linear-phase filter of fixed length.
+
+    What is passed of one is exactly what is stopped of the other: equal inputs come out unchanged.
+
+    Args:
+      low, high: waveforms `[batch, samples]`, float32, of any length.
+      rate: sample rate in Hz.
+      cutoff_hz: where both are halved.
+      transition_hz: width in which one takes over from the other (60 dB).
+
+    Returns:
+      float32 `[batch, samples]`; a sample depends on `1.8 * rate / transition_hz` samples on each
+      side.
+    """
+    taps = 2 * round(1.8 * rate / transition_hz) + 1
+    window = scipy.signal.firwin(taps, cutoff_hz, window=("kaiser", 5.65), fs=rate)
+    difference = jax.lax.conv_general_dilated(
+        (low - high)[..., None],
+        window.astype(np.float32)[:, None, None],
+        window_strides=(1,),
+        padding=[(taps // 2, taps // 2)],
+        dimension_numbers=("NWC", "WIO", "NWC"),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    return high + difference[..., 0]
+
+
+def whole_clip_crossover(
+    low: jax.Array, high: jax.Array, rate: int, cutoff_hz: float, transition_bins: int = 8
+) -> jax.Array:
+    """LinaCodec's crossover: one FFT over the whole clip and a cubic step of a few of its bins.
+
+    It is circular, and its width in Hz depends on the clip's length; it is here for weights that
+    were trained with it. Source: ysharma3501/LinaCodec linkwitz.py.
+
+    Args:
+      low, high: waveforms `[batch, samples]`, float32.
+      rate: sample rate in Hz.
+      cutoff_hz: middle of the step.
+      transition_bins: width of the step in bins of the clip's FFT.
+
+    Returns:
+      float32 `[batch, samples]`.
+    """
+    samples = low.shape[-1]
+    mask = whole_clip_mask(samples, rate, cutoff_hz, transition_bins)
+    spectra = (jnp.fft.rfft(x) for x in (low, high))
+    below, above = (s * m for s, m in zip(spectra, (1 - mask, mask), strict=True))
+    return jnp.fft.irfft(below + above, samples)
+
+
+def whole_clip_mask(
+    samples: int, rate: int, cutoff_hz: float, transition_bins: int = 8
+) -> np.ndarray:
+    """Weight of the upper signal in each bin of `whole_clip_crossover`, float32
+    `[samples // 2 + 1]`."""
+    bins, half = samples // 2 + 1, transition_bins // 2
+    middle = int(cutoff_hz / (rate / 2) * bins)
+    first, last = max(middle - half, 0), min(middle + half, bins)
+    mask = np.zeros(bins, np.float32)
+    u = np.linspace(0, 1, last - first)
+    mask[first:last] = 3 * u**2 - 2 * u**3
+    mask[last:] = 1.0
+    return mask

@@ -7,6 +7,12 @@ from typing import Any, NamedTuple
 
 from flax import linen as nn
 
+from codecbwe_jax.decoders.convnext import (
+    ConvNeXtBackbone,
+    ConvNeXtSettings,
+    WavTokenizerBackbone,
+    WavTokenizerSettings,
+)
 from codecbwe_jax.decoders.transformer import TransformerBackbone, TransformerSettings
 from codecbwe_jax.errors import UserError
 
@@ -20,6 +26,8 @@ class Kind(NamedTuple):
 
 BACKBONES = {
     "transformer": Kind(TransformerSettings, TransformerBackbone),
+    "convnext": Kind(ConvNeXtSettings, ConvNeXtBackbone),
+    "wavtokenizer": Kind(WavTokenizerSettings, WavTokenizerBackbone),
 }
 
 

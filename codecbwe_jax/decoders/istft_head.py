@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ class IstftHead(nn.Module):
       n_fft: FFT size and window length in samples; None is four hops.
       hidden: width of a residual branch of two layers beside the linear one; 0: there is none.
         Its last layer starts at zero, so that it changes nothing at first.
+      padding: "same" centres frames on hops; "center" is torch.istft's, one hop shorter.
     """
 
     torch_rules: ClassVar[tuple[Rule, ...]] = (Rule("{layer}", "{layer}", "dense"),)
@@ -32,6 +33,7 @@ class IstftHead(nn.Module):
     clip: float = 100.0
     n_fft: int | None = None
     hidden: int = 0
+    padding: Literal["same", "center"] = "same"
 
     @nn.compact
     def __call__(self, x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
@@ -42,9 +44,8 @@ class IstftHead(nn.Module):
             zeros = nn.initializers.zeros
             inner = nn.silu(nn.Dense(self.hidden, name="widening_in")(x))
             y = y + nn.Dense(n_fft + 2, kernel_init=zeros, name="widening_out")(inner)
-        return istft(
-            spectrum_of(y, self.clip), n_fft, self.hop_length, padding="same", lengths=lengths
-        )
+        spectrum = spectrum_of(y, self.clip)
+        return istft(spectrum, n_fft, self.hop_length, padding=self.padding, lengths=lengths)
 
 
 def polar_parts(x: jax.Array, clip: float) -> tuple[jax.Array, jax.Array]:

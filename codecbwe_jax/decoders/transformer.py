@@ -112,13 +112,19 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, lengths: jax.Array | None) -> jax.Array:
-        y, mask = x, mask_of(lengths, x.shape[1])
-        mask = None if mask is None else jnp.broadcast_to(mask[..., None], x.shape)
+        y = x
         for n in (1, 2):
-            y = nn.silu(nn.GroupNorm(GROUPS, epsilon=EPS, name=f"norm{n}")(y, mask=mask))
+            y = nn.silu(group_norm(y, lengths, f"norm{n}"))
             y = zero_after(y, lengths)
             y = _conv(x.shape[-1], 3, self.dtype, f"conv{n}")(y).astype(jnp.float32)
         return x + y
+
+
+def group_norm(x: jax.Array, lengths: jax.Array | None, name: str) -> jax.Array:
+    """GroupNorm over each item's own frames, called in a compact module."""
+    mask = mask_of(lengths, x.shape[1])
+    mask = None if mask is None else jnp.broadcast_to(mask[..., None], x.shape)
+    return nn.GroupNorm(GROUPS, epsilon=EPS, name=name)(x, mask=mask)
 
 
 class TransformerLayer(nn.Module):

@@ -31,7 +31,7 @@ class Leaf:
         (`[k, C]` <-> `[C, 1, k]`), "image" (`[h, w, in, out]` <-> `[out, in, h, w]`: for spectra
         whose axes have one order on both sides, as "reversed" is for those that have not), "width1"
         (`[k, in, out]` <-> `[out, in, k, 1]`), "pointwise" (`[in, out]` <-> `[out, in, 1]`) or
-        "gain" / "gain2d" (`[out]` <-> `[out, 1, 1(, 1)]`).
+        "gain" / "gain2d" (`[out]` <-> `[out, 1, 1(, 1)]`) or "channel" (`[C]` <-> `[1, C, 1]`).
     """
 
     flax: str
@@ -47,8 +47,16 @@ KINDS: dict[str, tuple[Leaf, ...]] = {
     "conv": (Leaf("kernel", "weight", "reversed"), _BIAS),
     "depthwise": (Leaf("kernel", "weight", "depthwise"), _BIAS),
     "pointwise": (Leaf("kernel", "weight", "pointwise"),),
+    "pointwise_dense": (Leaf("kernel", "weight", "pointwise"), _BIAS),
     "norm": (Leaf("scale", "weight"), _BIAS),
     "wn_conv1d": (Leaf("v", "weight_v", "reversed"), Leaf("g", "weight_g", "gain"), _BIAS),
+    # [taps, out, in] <-> [in, out, taps]; one gain for each input channel
+    "wn_conv_transpose1d": (
+        Leaf("v", "weight_v", "reversed"),
+        Leaf("g", "weight_g", "gain"),
+        _BIAS,
+    ),
+    "snake": (Leaf("alpha", "alpha", "channel"),),
     "wn_conv2d": (Leaf("v", "weight_v", "reversed"), Leaf("g", "weight_g", "gain2d"), _BIAS),
     "image_conv": (Leaf("kernel", "weight", "image"), _BIAS),
     "wn_image": (Leaf("v", "weight_v", "image"), Leaf("g", "weight_g", "gain2d"), _BIAS),
@@ -128,6 +136,8 @@ def _to_torch(x: np.ndarray, axes: str) -> np.ndarray:
             x = x.transpose()[..., None]
         case "gain":
             x = x[:, None, None]
+        case "channel":
+            x = x[None, :, None]
         case "gain2d":
             x = x[:, None, None, None]
     # safetensors writes the memory of an array as it lies, so a transposed view must be copied.
@@ -146,6 +156,8 @@ def _from_torch(x: np.ndarray, axes: str) -> np.ndarray:
             x = x[..., 0].transpose()
         case "gain":
             x = x[:, 0, 0]
+        case "channel":
+            x = x[0, :, 0]
         case "gain2d":
             x = x[:, 0, 0, 0]
     return np.ascontiguousarray(x)
@@ -163,6 +175,8 @@ def _torch_shape(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
             return (*shape[::-1], 1)
         case "gain":
             return (*shape, 1, 1)
+        case "channel":
+            return (1, *shape, 1)
         case "gain2d":
             return (*shape, 1, 1, 1)
     return shape

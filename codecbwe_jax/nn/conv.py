@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from codecbwe_jax.audio.stft import overlap_add
 from codecbwe_jax.nn.init import torch_uniform
 
 # Channels last, by the rank of the kernel.
@@ -93,6 +94,40 @@ class WeightNormConv(nn.Module):
                 feature_group_count=self.groups,
             )
         return y + bias.astype(self.dtype)
+
+
+class WeightNormConvTranspose(nn.Module):
+    """Transposed 1-D convolution with weight normalisation, as torch's weight_norm stores it (one
+    norm for each input channel): `[B, T, C]` -> `[B, (T - 1) * stride + kernel_size - 2 * padding,
+    features]`.
+
+    One matrix product whose columns are added at shifted places.
+
+    Attributes:
+      features: output channels.
+      kernel_size: taps.
+      stride: of the output.
+      padding: output samples cut from both ends.
+      dtype: of the product; the normalisation is float32.
+    """
+
+    features: int
+    kernel_size: int
+    stride: int
+    padding: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.kernel_size, self.features, x.shape[-1])
+        init = torch_uniform(self.kernel_size * self.features)
+        v = self.param("v", init, shape)
+        g = self.param("g", lambda key, size: norm_per_output(v), (x.shape[-1],))
+        bias = self.param("bias", init, (self.features,))
+        kernel = (v * (g / norm_per_output(v))).astype(self.dtype)
+        columns = jnp.einsum("btc,kfc->bftk", x.astype(self.dtype), kernel)
+        y = overlap_add(columns, self.stride).swapaxes(1, 2)
+        return y[:, self.padding : y.shape[1] - self.padding] + bias.astype(self.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -79,6 +79,16 @@ def snake_beta(x: jax.Array, alpha: jax.Array, beta: jax.Array) -> jax.Array:
     return x + beta.astype(x.dtype) * jnp.square(jnp.sin(x * alpha.astype(x.dtype)))
 
 
+class Snake(nn.Module):
+    """`x + sin^2(alpha x) / (alpha + 1e-9)` with one alpha for each channel, `[B, T, C]` (arXiv
+    2006.08195)."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        alpha = self.param("alpha", nn.initializers.ones, (x.shape[-1],))
+        return x + jnp.square(jnp.sin(alpha * x)) / (alpha + 1e-9)
+
+
 class AntiAliasedSnake(nn.Module):
     """SnakeBeta at the double rate between two half-band filters: `[B, T, C]` -> `[B, T, C]`.
 

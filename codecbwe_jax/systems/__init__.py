@@ -15,6 +15,7 @@ REGISTRY: dict[str, str] = {
     "native_istft": "codecbwe_jax.systems.native_istft:NativeIstft",
     "native_multiband": "codecbwe_jax.systems.native_multiband:NativeMultiband",
     "native_multistream": "codecbwe_jax.systems.native_multistream:NativeMultistream",
+    "native_upsampled": "codecbwe_jax.systems.native_upsampled:NativeUpsampled",
     "codec": "codecbwe_jax.systems.codec:Codec",
     "sinc": "codecbwe_jax.systems.baselines:Sinc",
     "band_replication": "codecbwe_jax.systems.baselines:BandReplication",

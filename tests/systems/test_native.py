@@ -19,7 +19,7 @@ from tests.conftest import MICRO_CODEC, random_codec, run_cli
 
 # of the micro codec
 SHARED = {"features": 96, "backbone": MICRO_CODEC["backbone"]}
-NATIVE = ("native_istft", "native_multiband", "native_multistream")
+NATIVE = ("native_istft", "native_multiband", "native_multistream", "native_upsampled")
 
 
 def native(name: str, **settings: object) -> NativeDecoder:

@@ -16,6 +16,7 @@ from tests.golden.adapters import (
     losses,
     metrics,
     signal,
+    vocos,
 )
 
 ADAPTERS = {
@@ -28,6 +29,7 @@ ADAPTERS = {
     **losses.ADAPTERS,
     **metrics.ADAPTERS,
     **signal.ADAPTERS,
+    **vocos.ADAPTERS,
 }
 
 # kind -> function of `full_config` that gives (rules, parameter shapes) at official size

@@ -1,0 +1,161 @@
+"""Vocos and its relatives: backbones, heads, audio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from codecbwe_jax.decoders.convnext import (
+    ConvNeXtBackbone,
+    ConvNeXtSettings,
+    WavTokenizerBackbone,
+    WavTokenizerSettings,
+)
+from codecbwe_jax.decoders.imdct_head import ImdctHead, mdct_coefficients
+from codecbwe_jax.decoders.istft_head import IstftHead, spectrum_of
+from codecbwe_jax.interop.weights import Rule, under
+from codecbwe_jax.losses.mel import MelSettings, log_mel
+from tests.golden.case import Case, Check
+from tests.golden.networks import Values, load, run, shapes, swap
+
+CLIP = 100.0
+
+
+class Vocos(nn.Module):
+    """Features `[B, T, C]` -> waveform, under the names of Vocos' checkpoints."""
+
+    backbone: nn.Module
+    head: nn.Module
+
+    @property
+    def torch_rules(self) -> tuple[Rule, ...]:
+        return (
+            *under("backbone", "backbone", self.backbone.torch_rules),
+            Rule("head/linear", "head.out", "dense"),
+        )
+
+    def __call__(self, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
+        return self.head(self.backbone(x, None, None, condition))
+
+
+def build_vocos(c: Mapping[str, Any], wavtokenizer: bool = False) -> Vocos:
+    b, h = c["backbone"], c["head"]
+    sizes = b["dim"], b["intermediate_dim"], b["num_layers"], b.get("adanorm_num_embeddings") or 0
+    if wavtokenizer:
+        backbone = WavTokenizerBackbone(WavTokenizerSettings(*sizes))
+    else:
+        backbone = ConvNeXtBackbone(ConvNeXtSettings(*sizes))
+    return Vocos(backbone, IstftHead(h["hop_length"], CLIP, h["n_fft"], padding=h["padding"]))
+
+
+def own_weights(case: Case) -> dict[str, np.ndarray]:
+    """Weights without constants of transforms."""
+    return {
+        k: v
+        for k, v in case.weights.items()
+        if not k.endswith((".window", "twiddle")) and not k.startswith("feature_extractor")
+    }
+
+
+def loaded(case: Case, network: Vocos, inputs: tuple[int, ...], *condition: Any) -> Any:
+    like = shapes(network, inputs) if not condition else conditioned_shapes(network, inputs)
+    return load(network.torch_rules, own_weights(case), like)
+
+
+def conditioned_shapes(network: nn.Module, inputs: tuple[int, ...]) -> Any:
+    given = jnp.zeros(inputs), jnp.zeros(1, jnp.int32)
+    return jax.eval_shape(lambda: network.init(jax.random.key(0), *given))["params"]
+
+
+def outputs(case: Case, network: Vocos, inner: Values, audio: Any, prefix: str = "") -> Values:
+    """What the cases name of one run."""
+    linear = inner["head/linear"]
+    spectrum = np.asarray(spectrum_of(linear, CLIP)).swapaxes(1, 2)
+    results = {
+        "backbone.embed": swap(inner["backbone/embed"]),
+        "backbone.norm": inner["backbone/norm"],
+        "backbone.out": inner["backbone/final_layer_norm"],
+        "head.linear": linear,
+        "head.spec": np.stack([spectrum.real, spectrum.imag], axis=-1),
+        "audio": audio,
+    }
+    for i in range(network.backbone.settings.layers):
+        results[f"backbone.convnext.{i}"] = swap(inner[f"backbone/convnext_{i}"])
+    for i in range(6):
+        if f"backbone/pos_net_{i}" in inner:
+            results[f"backbone.pos_net.{i}"] = swap(inner[f"backbone/pos_net_{i}"])
+    return {f"{prefix}{k}": v for k, v in results.items()}
+
+
+def vocos_mel(case: Case) -> Values:
+    c = case.small["feature_extractor"]
+    settings = MelSettings(
+        c["sample_rate"],
+        c["n_fft"],
+        c["hop_length"],
+        c["n_mels"],
+        scale="htk",
+        padding=c["padding"],
+        floor=1e-7,
+    )
+    features = log_mel(case.given("in.audio"), settings)
+    network = build_vocos(case.small)
+    params = loaded(case, network, features.shape)
+    # the network is given the original's features: logarithms near the floor differ by rounding
+    audio, inner = run(network, params, swap(case.io["features.mel_log"]))
+    heard = Check(
+        swap(features), relative=1e-4, reason="logarithms of sums of hundreds of float32 products"
+    )
+    return outputs(case, network, inner, audio) | {"features.mel_log": heard}
+
+
+def vocos_adanorm(case: Case) -> Values:
+    network = build_vocos(case.small)
+    features = swap(case.given("in.features"))
+    params, results = None, {}
+    for name in sorted(n for n in case.io if n.startswith("in.bandwidth_id_")):
+        condition = case.given(name)
+        params = params or loaded(case, network, features.shape, condition)
+        audio, inner = run(network, params, features, condition)
+        found = outputs(case, network, inner, audio, f"bw{int(condition[0])}.")
+        results |= {k: v for k, v in found.items() if k in case.io}
+    return results
+
+
+def wavtokenizer_decoder(case: Case) -> Values:
+    network = build_vocos(case.small, wavtokenizer=True)
+    features, condition = swap(case.given("in.features")), case.given("in.bandwidth_id")
+    params = loaded(case, network, features.shape, condition)
+    audio, inner = run(network, params, features, condition)
+    return outputs(case, network, inner, audio)
+
+
+def vocos_imdct(form: str) -> Any:
+    def adapter(case: Case) -> Values:
+        c = case.small
+        head = ImdctHead(c["mdct_frame_len"] // 2, form, CLIP, c["padding"])
+        hidden = case.given("in.hidden")
+        rules = (Rule("linear", "out", "dense"),)
+        params = load(rules, own_weights(case), shapes(head, hidden.shape))
+        audio, inner = run(head, params, hidden)
+        return {
+            "head.linear": inner["linear"],
+            "head.mdct": mdct_coefficients(inner["linear"], form, CLIP),
+            "audio": audio,
+        }
+
+    return adapter
+
+
+ADAPTERS = {
+    "vocos_mel": vocos_mel,
+    "vocos_adanorm": vocos_adanorm,
+    "vocos_imdct_cos": vocos_imdct("cos"),
+    "vocos_imdct_symexp": vocos_imdct("symexp"),
+    "wavtokenizer_decoder": wavtokenizer_decoder,
+}
