@@ -102,6 +102,17 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--overwrite", action="store_true")
     evaluate.set_defaults(run=_evaluate)
 
+    compare = commands.add_parser("compare", help="train many systems alike, report them together")
+    compare.add_argument(
+        "--configs", nargs="+", required=True, help="FILE.py:variant each, or NAME=FILE.py:variant"
+    )
+    compare.add_argument("--steps", type=int, required=True, help="of every training")
+    compare.add_argument("--data", type=Path, required=True)
+    compare.add_argument("--codec", help="folder of the codec (default: config.data.codec)")
+    compare.add_argument("--report", type=Path, required=True, help="folder; a killed one goes on")
+    compare.add_argument("--blind", action="store_true", help="a listening page without names")
+    compare.set_defaults(run=_compare, config="")
+
     export = commands.add_parser("export", help="write a model for PyTorch, verified")
     export.add_argument("--model", required=True)
     export.add_argument(
@@ -236,6 +247,20 @@ def _evaluate(args: argparse.Namespace) -> None:
     for figure in result.figures:
         print(f"  {figure.key}: {figure.formula}")
     print(f"report: {args.report / 'report.html'}")
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from codecbwe_jax.compare import compare
+    from codecbwe_jax.training.loop import Interrupted
+
+    codec = [f"--config.data.codec={args.codec}"] if args.codec else []
+    try:
+        overrides = [*codec, *args.overrides]
+        compare(args.configs, args.steps, args.data, args.report, overrides, args.blind)
+    except Interrupted as interrupted:
+        return interrupted.code
+    print(f"report: {args.report / 'report.html'}, {args.report / 'listening.html'}")
+    return 0
 
 
 def _export(args: argparse.Namespace) -> None:

@@ -71,6 +71,23 @@ FIGURES = (
         metrics.crossover_step_db,
     ),
 )
+# Beside the others where systems are compared with each other.
+COMPARED = (
+    *(figure for figure in FIGURES if figure.key in ("lsd", "lsd_low", "lsd_high")),
+    Figure(
+        "lsd_octave",
+        "LSD in the octave above the edge",
+        "LSD over the bins from the edge to twice the edge",
+        metrics.lsd_octave,
+    ),
+    Figure(
+        "mr_stft",
+        "Multi-resolution STFT",
+        "mean |ln difference| of magnitudes over FFTs of 2048, 1024, 512, 256, hops a quarter",
+        lambda s, t, r, c: metrics.log_magnitude_distance(s, t),
+    ),
+    *(figure for figure in FIGURES if figure.key in ("snr", "sharpness", "step")),
+)
 # Of a system that extends nothing, such as a codec.
 RECONSTRUCTION = (
     *(figure for figure in FIGURES if figure.key in ("lsd", "snr", "rumble")),
@@ -91,13 +108,14 @@ VISQOL = Figure(
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A model's figures: means over clips, those of each clip, and the real-time factor
-    (seconds of computing per second of output)."""
+    """A model's figures: means over clips, those of each clip, the real-time factor (seconds of
+    computing per second of output), and what else is known of it, heading to text."""
 
     name: str
     means: dict[str, float]
     clips: list[dict[str, float]]
     real_time_factor: float
+    facts: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,32 +160,34 @@ def evaluate(
     visqol: bool = False,
     say: Callable[[str], None] = print,
     codec: FrozenCodec | None = None,
+    figures: tuple[Figure, ...] | None = None,
 ) -> Evaluation:
     """Give every model what it would hear of recordings, write everything, score the files.
 
     Args:
-      models: of the same input and output rates.
+      models: of the same input rate; outputs are brought to the highest of the output rates.
       recordings: true wide-band recordings; the first `max_seconds` of each count.
       folder: gets the clips and `scores.json`.
       max_seconds: longest clip.
       visqol: also compute ViSQOL (needs the "visqol" extra).
       say: gets progress, line by line.
       codec: what the models hear is its reconstruction; None: the recording at their rate.
+      figures: columns; None takes `FIGURES`, or `RECONSTRUCTION` if nothing is extended.
 
     Raises:
-      UserError: if the rates differ or nothing can be written.
+      UserError: if the input rates differ or nothing can be written.
     """
-    rates = {(m.system.input_rate, m.system.output_rate) for m in models}
-    if len(rates) != 1:
-        raise UserError(f"models of different rates cannot stand in one table: {sorted(rates)}")
-    ((input_rate, rate),) = rates
+    input_rates = sorted({m.system.input_rate for m in models})
+    if len(input_rates) != 1:
+        raise UserError(f"models of input rates {input_rates} cannot stand in one table")
+    input_rate, rate = input_rates[0], max(m.system.output_rate for m in models)
     if codec and codec.system.output_rate != input_rate:
         raise UserError(
             f"the codec decodes to {codec.system.output_rate} Hz, the models take {input_rate} Hz"
         )
     if codec is None and any(m.system.takes == "tokens" for m in models):
         raise UserError("native decoders need the codec that makes their tokens: --codec=FOLDER")
-    figures = FIGURES if input_rate < rate else RECONSTRUCTION
+    figures = figures or (FIGURES if input_rate < rate else RECONSTRUCTION)
     figures = (*figures, VISQOL) if visqol else figures
     clips = []
     for i, recording in enumerate(recordings):
@@ -200,7 +220,9 @@ def _row(model: Model, result: Evaluation, codec: FrozenCodec | None) -> Row:
         began = time.perf_counter()
         output = again()
         spent += time.perf_counter() - began
-        seconds += len(output) / result.rate
+        seconds += len(output) / model.system.output_rate
+        if model.system.output_rate != result.rate:
+            output = soxr.resample(output, model.system.output_rate, result.rate)
         files.write(result.path(i, model.name), output, result.rate, "PCM_24")
         pair = result.waveform(i, model.name), result.waveform(i, "target")
         rows.append(
@@ -231,7 +253,8 @@ def _from_tokens(model: Model, result: Evaluation, codec: FrozenCodec | None) ->
     def run(clip: int) -> Callable[[], np.ndarray]:
         target = result.waveform(clip, "target")
         tokens = codec.tokens(target, result.rate)
-        return lambda: zeros_after(decoder.decode(tokens)[: len(target)], len(target))
+        samples = round(len(target) * model.system.output_rate / result.rate)
+        return lambda: zeros_after(decoder.decode(tokens)[:samples], samples)
 
     return run
 

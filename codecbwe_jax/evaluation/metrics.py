@@ -60,6 +60,25 @@ def lsd_low(estimate: np.ndarray, target: np.ndarray, rate: int, cut_hz: float) 
     return float(_log_distance(estimate, target, slice(0, split_bin(cut_hz, rate))))
 
 
+def lsd_octave(estimate: np.ndarray, target: np.ndarray, rate: int, cut_hz: float) -> float:
+    """`lsd` over the bins from `cut_hz` to twice that."""
+    bins = slice(split_bin(cut_hz, rate), split_bin(2 * cut_hz, rate))
+    return float(_log_distance(estimate, target, bins))
+
+
+def log_magnitude_distance(
+    estimate: np.ndarray, target: np.ndarray, fft_sizes: tuple[int, ...] = (2048, 1024, 512, 256)
+) -> float:
+    """Mean absolute difference of natural log magnitudes (floor 1e-5), the mean over FFT sizes,
+    hops a quarter of them."""
+
+    def distance(n_fft: int) -> float:
+        s, t = (np.abs(spectrum(x, n_fft, n_fft // 4)) for x in _pair(estimate, target))
+        return np.mean(np.abs(np.log(np.maximum(s, 1e-5)) - np.log(np.maximum(t, 1e-5))))
+
+    return float(np.mean([distance(n_fft) for n_fft in fft_sizes]))
+
+
 def lsd_ssr(estimate: np.ndarray, target: np.ndarray, rate: int, pad: str = "constant") -> float:
     """Log-spectral distance of haoheliu/ssr_eval (NVSR, AudioSR): 46.4 ms windows, 10 ms hop,
     log10(T^2 / (S + 1e-12)^2 + 1e-12)."""

@@ -21,7 +21,8 @@ td.best { font-weight: 700 } img { max-width: 100% } dt { font-weight: 600 } dd 
 .players { display: flex; flex-wrap: wrap; gap: 1rem } .players audio { display: block; width: 16rem }
 """  # noqa: E501
 # Which way a figure is better; those not named here are best near a value.
-LOWER, NEAR = {"lsd", "lsd_low", "lsd_high"}, {"sharpness": 1.0, "rumble": 0.0, "step": 0.0}
+LOWER = {"lsd", "lsd_low", "lsd_high", "lsd_octave", "mr_stft"}
+NEAR = {"sharpness": 1.0, "rumble": 0.0, "step": 0.0}
 
 
 def write_report(
@@ -66,6 +67,8 @@ def _distance(key: str, value: float) -> float:
 
 def _table(e: Evaluation) -> str:
     head = "".join(f"<th>{f.title}</th>" for f in e.figures)
+    facts = list(dict.fromkeys(heading for row in e.rows for heading in row.facts))
+    more = "".join(f"<th>{html.escape(heading)}</th>" for heading in facts)
     rows = []
     for row in e.rows:
         cells = []
@@ -75,11 +78,12 @@ def _table(e: Evaluation) -> str:
             mark = ' class="best"' if best else ""
             cells.append(f"<td{mark}>{_number(row.means[f.key])}</td>")
         cells.append(f"<td>{row.real_time_factor:.4f}</td>")
+        cells += [f"<td>{html.escape(row.facts.get(heading, ''))}</td>" for heading in facts]
         rows.append(f"<tr><td>{html.escape(row.name)}</td>{''.join(cells)}</tr>")
     edge = f"{e.edge_hz / 1000:g} kHz"
     caption = f"Means over {len(e.clips)} clips; the edge is {edge}."
     return (
-        f"<table><tr><th></th>{head}<th>Real-time factor</th></tr>{''.join(rows)}</table>"
+        f"<table><tr><th></th>{head}<th>Real-time factor</th>{more}</tr>{''.join(rows)}</table>"
         f"<p>{caption}</p>"
     )
 

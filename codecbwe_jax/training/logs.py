@@ -84,6 +84,7 @@ class ProgressReport:
         self.total, self.seconds_per_step, self.unit = total, seconds_per_step, unit
         self._since, self._at = time.monotonic(), step
         self._begin, self._first = self._since, step
+        self._rates: list[float] = []
         self._bar: Progress | None = None
         if sys.stdout.isatty():
             self._bar = Progress(
@@ -113,6 +114,7 @@ class ProgressReport:
         now = time.monotonic()
         rate = (step - self._at) / max(now - self._since, 1e-9)
         self._since, self._at = now, step
+        self._rates.append(rate)
         shown = "  ".join(f"{name.removesuffix('/loss')} {v:.4g}" for name, v in losses.items())
         figures = (
             f"{rate:.2f} {self.unit}s/s  {rate * self.seconds_per_step:.1f} s audio/s  {shown}"
@@ -123,6 +125,11 @@ class ProgressReport:
         average = (step - self._first) / max(now - self._begin, 1e-9)
         left = (self.total - step) / max(average, 1e-9)
         self.line(f"{self.unit} {step}/{self.total}  {figures}  {_clock(left)} left")
+
+    def rate(self) -> float:
+        """Steps a second, the median over reports without the first, in which steps are compiled;
+        NaN if there was none."""
+        return float(np.median(self._rates[1:])) if len(self._rates) > 1 else float("nan")
 
     def close(self) -> None:
         if self._bar:

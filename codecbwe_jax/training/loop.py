@@ -20,6 +20,7 @@ from codecbwe_jax.config import save_config
 from codecbwe_jax.data import pipeline, recordings
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.evaluation import evaluators
+from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import Model, load_model
 from codecbwe_jax.objectives.turn import Objective
 from codecbwe_jax.training import checkpoints, codec_input, devices, logs, optimizers
@@ -42,7 +43,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
       workdir: gets `config.json`, `checkpoints/`, `tensorboard/` and `metrics.jsonl`.
 
     Returns:
-      Figures of the last evaluation.
+      Figures of the last evaluation, and "steps_per_second".
 
     Raises:
       UserError: on a bad config, bad data, or a work folder of another model.
@@ -72,8 +73,6 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     )
     key = jax.random.key(config.train.seed)
     state, transforms = fresh_state(config, objective, key)
-    if codec:
-        codec_input.share_codebook(state, objective.generator, system, codec)
     data_hash = pipeline.fingerprint(make.recordings, make.settings, config.train.batch_size)
     step, scores = store.latest() or 0, {}
     if step:
@@ -82,11 +81,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         scores = facts["scores"]
         state = store.restore(step, state)
         print(f"continuing at step {step} in {workdir}", flush=True)
-    elif config.train.init_from:
-        trained = codec.model if config.train.init_from == "codec" else None
-        trained = trained or load_model(config.train.init_from)
-        _start_from(state, objective.generator, trained, system)
-        print(f"generator starts from {trained.name}", flush=True)
+    else:
+        _start(state, objective.generator, config, system, codec)
     state = mapping.place(state)
     online = source if source and config.data.input == "codec_online" else None
     frozen = mapping.place(codec.params if online else {})
@@ -150,7 +146,22 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
                 progress.line(f"stopped and saved at step {step}; the same command continues")
                 raise Interrupted(128 + stop[0])
     store.close()
-    return scores
+    return scores | {"steps_per_second": progress.rate()}
+
+
+def starting_model(config: ConfigDict, name: str) -> Model:
+    """What a run with this config starts from, untrained.
+
+    Raises:
+      UserError: as `train`.
+    """
+    system = systems.build(config.system)
+    objective = objectives.build(system, config.objective)
+    _, codec = codec_input.load(config, system)
+    key = jax.random.key(config.train.seed)
+    state, _ = fresh_state(config, objective, key)
+    _start(state, objective.generator, config, system, codec)
+    return Model(name, system, state["params"][objective.generator], {})
 
 
 def find_recordings(
@@ -214,6 +225,23 @@ def fresh_state(
     }
     averaged = [objective.generator] if config.train.ema_decay else []
     return jax.device_get(init_state(params, transforms, averaged)), transforms
+
+
+def _start(
+    state: dict[str, Any],
+    group: str,
+    config: ConfigDict,
+    system: systems.System,
+    codec: FrozenCodec | None,
+) -> None:
+    """Give a fresh state what it takes from elsewhere: the codec's codebook, trained weights."""
+    if codec:
+        codec_input.share_codebook(state, group, system, codec)
+    where = config.train.init_from
+    if where:
+        trained = codec.model if where == "codec" else load_model(where)
+        _start_from(state, group, trained, system)
+        print(f"generator starts from {trained.name}", flush=True)
 
 
 def _start_from(state: dict[str, Any], group: str, model: Model, system: systems.System) -> None:
