@@ -116,8 +116,13 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write a model for PyTorch, verified")
     export.add_argument("--model", required=True)
     export.add_argument(
-        "--format", choices=("torch", "transformers"), default="torch", help="the latter: codecs"
+        "--format",
+        choices=("torch", "transformers", "xcodec2"),
+        default="torch",
+        help="the latter two: codecs, and native_istft with --codec",
     )
+    export.add_argument("--codec", help="folder of the codec before a native decoder")
+    export.add_argument("--allow-clip-difference", action="store_true")
     export.add_argument("--output", type=Path, required=True, help="folder to make")
     export.add_argument("--overwrite", action="store_true")
     export.set_defaults(run=_export)
@@ -266,22 +271,19 @@ def _compare(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> None:
     from codecbwe_jax.inference.model import load_model
     from codecbwe_jax.interop.export import export_torch
+    from codecbwe_jax.interop.export_original import export_original
     from codecbwe_jax.interop.export_transformers import export_transformers
 
     _refuse_existing(args.output, args.overwrite)
     model = load_model(args.model)
-    if args.format == "transformers":
-        codec = export_transformers(model, args.output)
-        print(
-            f"verified against JAX: {100 * codec.tokens:.2f} % of tokens differ, waveform "
-            f"{codec.waveform:.1e} of the peak"
-        )
+    if args.format == "torch":
+        differences = export_torch(model, args.output)
     else:
-        agreement = export_torch(model, args.output)
-        print(
-            f"verified against JAX: network {agreement.network:.1e}, resampler "
-            f"{agreement.resampler:.1e}, waveform {agreement.waveform:.1e} of the peak"
-        )
+        export = {"transformers": export_transformers, "xcodec2": export_original}[args.format]
+        codec = load_model(args.codec) if args.codec else None
+        differences = export(model, args.output, codec, args.allow_clip_difference)
+    shown = ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
+    print(f"verified against JAX; differences: {shown}")
     print(f"exported to {args.output}")
 
 

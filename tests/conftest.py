@@ -104,13 +104,17 @@ def random_codec(family: str = "xcodec2", **settings: object) -> tuple[Codec, di
     """A micro codec and random parameters with a life of their own: no zeros, no equal gains."""
     rate = {"xcodec2": 16000, "neucodec": 24000}[family]
     codec = build({**MICRO_CODEC, "family": family, "output_rate": rate, **settings})
-    params = jax.device_get(codec.init(jax.random.key(0)))
+    return codec, stirred(codec.init(jax.random.key(0)))
+
+
+def stirred(params: dict) -> dict:
+    """Fresh parameters with noise: no zeros, no equal gains."""
     rng = np.random.default_rng(0)
 
     def stir(x: np.ndarray) -> np.ndarray:
         return (x + 0.05 * rng.standard_normal(x.shape)).astype(np.float32)
 
-    return codec, jax.tree.map(stir, params)
+    return jax.tree.map(stir, jax.device_get(params))
 
 
 @pytest.fixture(scope="session")

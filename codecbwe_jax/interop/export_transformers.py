@@ -14,9 +14,13 @@ from codecbwe_jax.codec.fbank import stacked_fbank
 from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.model import Model
+from codecbwe_jax.interop.as_codec import as_codec
 from codecbwe_jax.interop.checkpoints import write_folder
-from codecbwe_jax.interop.export import share, verified
+from codecbwe_jax.interop.export import verified
+from codecbwe_jax.interop.verify import Differences, share
+from codecbwe_jax.systems import settings_of
 from codecbwe_jax.systems.codec import Codec
+from codecbwe_jax.systems.native_istft import NativeIstft
 
 # Share of the peak by which audio decoded from the same tokens may differ: float32 sums in another
 # order through the whole decoder.
@@ -26,51 +30,49 @@ TOKEN_TOLERANCE = 0.01
 SECONDS = 2
 
 
-@dataclasses.dataclass(frozen=True)
-class CodecAgreement:
-    """How far transformers and JAX differ on noise.
-
-    Attributes:
-      tokens: share of tokens that differ.
-      waveform: audio decoded from the same tokens, as a share of the peak.
-    """
-
-    tokens: float
-    waveform: float
-
-
-def export_transformers(model: Model, output: Path) -> CodecAgreement:
+def export_transformers(
+    model: Model, output: Path, codec: Model | None = None, allow_clip_difference: bool = False
+) -> Differences:
     """Write a folder for Xcodec2Model or NeuCodecModel, and check it against JAX.
 
     Args:
-      model: a codec.
+      model: a codec, or a native decoder with a rescaled ISTFT head.
       output: folder to make: `config.json`, `model.safetensors`.
+      codec: whose encoder stands before a native decoder.
+      allow_clip_difference: write the folder even if transformers' fixed magnitude clip is heard.
 
     Returns:
-      The measured differences.
+      The measured differences: "tokens" (share of them), "waveform" (share of the peak), and for a
+      native decoder "clip" (relative error that transformers' clip makes on a check set).
 
     Raises:
-      UserError: if the model is no codec or one that transformers has no class for, torch or
+      UserError: if the model is neither, or one that transformers has no class for, torch or
         transformers is missing, or the two disagree; then nothing is left behind.
     """
+    differences: Differences = {}
+    if isinstance(model.system, NativeIstft):
+        model, differences["clip"] = as_codec(model, codec, allow_clip_difference)
     if not isinstance(model.system, Codec):
-        raise UserError(f"{model.name} is no codec; --format=torch exports other systems")
+        raise UserError(
+            f"{model.name} is neither a codec nor a native_istft; --format=torch exports others"
+        )
     transformers.config_of(model.system)
     for package in ("torch", "transformers"):
         if importlib.util.find_spec(package) is None:
             raise UserError(f"export needs {package} to verify it: pip install {package}")
     with verified(output) as staged:
-        write_folder(model, {"name": "codec", **dataclasses.asdict(model.system)}, staged)
-        agreement = verify_codec(model, staged)
-        if agreement.tokens > TOKEN_TOLERANCE or not agreement.waveform <= TOLERANCE:
+        write_folder(model, settings_of(model.system), staged)
+        differences |= verify_codec(model, staged)
+        tokens, waveform = differences["tokens"], differences["waveform"]
+        if tokens > TOKEN_TOLERANCE or not waveform <= TOLERANCE:
             raise UserError(
-                f"{output}: transformers differs from JAX in {100 * agreement.tokens:.1f} % of "
-                f"tokens and by {agreement.waveform:.2g} of the audio's peak; nothing was exported"
+                f"{output}: transformers differs from JAX in {100 * tokens:.1f} % of tokens and by "
+                f"{waveform:.2g} of the audio's peak; nothing was exported"
             )
-    return agreement
+    return differences
 
 
-def verify_codec(model: Model, folder: Path) -> CodecAgreement:
+def verify_codec(model: Model, folder: Path) -> Differences:
     """Run a folder by transformers beside the model it was written from, in float32.
 
     Args:
@@ -100,7 +102,8 @@ def verify_codec(model: Model, folder: Path) -> CodecAgreement:
         tokens = np.array(theirs[:, 0].numpy(), np.int32)
         ours = _run(system, "encode")(model.params, wave)
         decoded = _run(system, "decode")(model.params, tokens)
-    return CodecAgreement(float(np.mean(ours != tokens)), share(np.asarray(decoded), audio))
+    waveform = share(np.asarray(decoded), audio)
+    return {"tokens": float(np.mean(ours != tokens)), "waveform": waveform}
 
 
 def _run(system: Codec, method: str) -> jax.stages.Wrapped:

@@ -22,6 +22,16 @@ REGISTRY: dict[str, str] = {
 }
 
 
+def settings_of(system: System) -> dict[str, Any]:
+    """What `build` makes an equal system of: "name", and the system's own fields."""
+    names = {entry.split(":")[1]: name for name, entry in REGISTRY.items()}
+    settings = {"name": names[type(system).__name__], **dataclasses.asdict(system)}
+    kind = getattr(getattr(system, "backbone", None), "kind", None)
+    if system.takes == "tokens" and kind:
+        settings["backbone"] = {"kind": kind, **settings["backbone"]}
+    return settings
+
+
 def build(settings: Mapping[str, Any]) -> System:
     """Make a system from its config.
 

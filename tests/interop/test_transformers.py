@@ -18,6 +18,7 @@ from codecbwe_jax.inference.model import Model, load_model
 from codecbwe_jax.interop.checkpoints import convert, write_folder
 from codecbwe_jax.interop.export_transformers import export_transformers
 from codecbwe_jax.interop.weights import to_torch
+from codecbwe_jax.systems import build
 from tests.conftest import random_codec, run_cli
 
 CLASSES = {"xcodec2": transformers.Xcodec2Model, "neucodec": transformers.NeuCodecModel}
@@ -113,7 +114,7 @@ def test_export_of_a_codec_is_verified(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "export"
     result = run_cli("export", f"--model={folder}", "--format=transformers", f"--output={out}")
     assert result.returncode == 0, result.stderr
-    assert "0.00 % of tokens differ" in result.stdout
+    assert "differences: tokens 0.0e+00" in result.stdout
     modes = {path.stat().st_mode for path in out.iterdir()}
     assert len(modes) == 1  # all as the umask says
     found = load_model(out)
@@ -124,6 +125,78 @@ def test_export_of_what_transformers_lacks_is_refused(tmp_path: Path) -> None:
     codec, params = random_codec(pooling=2, output_rate=24000)
     with pytest.raises(UserError, match="no transformers model has 25 tokens a second and 24000"):
         export_transformers(Model("25hz", codec, params, {}), tmp_path / "out")
-    with pytest.raises(UserError, match="sinc is no codec; --format=torch"):
+    with pytest.raises(UserError, match="sinc is neither a codec nor a native_istft"):
         export_transformers(load_model("sinc"), tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def neucodec_48k() -> tuple[Model, Model]:
+    """(a native decoder at 48 kHz that starts from a micro NeuCodec, that codec)."""
+    codec, params = random_codec("neucodec")
+    sizes = dataclasses.asdict(codec.backbone)
+    system = build({"name": "native_istft", "features": 96, "backbone": sizes})
+    fresh = jax.device_get(system.init(jax.random.key(0)))
+    started = system.start_from(fresh, codec, params)
+    return Model("native", system, started, {}), Model("micro", codec, params, {})
+
+
+def test_a_native_decoder_becomes_a_neucodec(
+    neucodec_48k: tuple[Model, Model], tmp_path: Path
+) -> None:
+    """transformers' NeuCodecModel decodes at 48 kHz, from the same tokens."""
+    decoder, codec = neucodec_48k
+    differences = export_transformers(decoder, tmp_path / "out", codec, True)
+    assert differences["tokens"] == 0.0
+    found = load_model(tmp_path / "out")
+    assert found.system.output_rate == 48000
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (config["model_type"], config["output_sampling_rate"]) == ("neucodec", 48000)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        dict(found.params["acoustic_decoder"]),
+        dict(decoder.params["acoustic_decoder"]),
+    )
+
+
+def test_a_clip_that_is_heard_is_refused(neucodec_48k: tuple[Model, Model], tmp_path: Path) -> None:
+    decoder, codec = neucodec_48k
+    head = decoder.params["acoustic_decoder"]["head"]["linear"]
+    loud = {"kernel": head["kernel"], "bias": head["bias"].copy()}
+    loud["bias"][:100] += 5.0
+    louder = jax.tree.map(lambda x: x, decoder.params)
+    louder["acoustic_decoder"]["head"] = {"linear": loud}
+    model = dataclasses.replace(decoder, params=louder)
+    with pytest.raises(UserError, match="this decoder at 300; that changes its output by -"):
+        export_transformers(model, tmp_path / "out", codec)
+    with pytest.raises(UserError, match="a native decoder has no encoder: give --codec"):
+        export_transformers(decoder, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+    clipped = dataclasses.replace(model.system, magnitude_clip=100.0)
+    at_100 = dataclasses.replace(model, system=clipped)
+    assert export_transformers(at_100, tmp_path / "out", codec)["clip"] == 0.0
+
+
+def test_a_native_decoder_under_the_original_names(tmp_path: Path) -> None:
+    """X-Codec 2.0's own naming, read again by `convert`."""
+    from codecbwe_jax.interop.export_original import export_original
+
+    codec, params = random_codec(
+        backbone={"size": 128, "intermediate": 80, "layers": 1, "heads": 2, "head_size": 64}
+    )
+    sizes = dataclasses.asdict(codec.backbone)
+    system = build({"name": "native_istft", "features": 160, "backbone": sizes})
+    fresh = jax.device_get(system.init(jax.random.key(0)))
+    decoder = Model("native", system, system.start_from(fresh, codec, params), {})
+    micro = Model("micro", codec, params, {})
+    differences = export_original(decoder, tmp_path / "out", micro, True)
+    assert differences["weights"] < 1e-6  # weight norm is taken apart and put together
+    settings = json.loads((tmp_path / "out" / "config.json").read_text())["convert"]
+    convert(settings, tmp_path / "out" / "model.safetensors", tmp_path / "again")
+    found = load_model(tmp_path / "again")
+    assert found.system.output_rate == 48000
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        dict(found.params["acoustic_decoder"]["head"]),
+        dict(decoder.params["acoustic_decoder"]["head"]),
+    )

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from codecbwe_jax.audio.crossover import whole_clip_crossover, whole_clip_mask
+from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.decoders.convnext import (
     ConvNeXtBackbone,
     ConvNeXtSettings,
@@ -18,7 +20,8 @@ from codecbwe_jax.decoders.convnext import (
 )
 from codecbwe_jax.decoders.imdct_head import ImdctHead, mdct_coefficients
 from codecbwe_jax.decoders.istft_head import IstftHead, spectrum_of
-from codecbwe_jax.interop.weights import Rule, under
+from codecbwe_jax.decoders.upsampler import SnakeUpsampler
+from codecbwe_jax.interop.weights import Rule, from_torch, to_torch, under
 from codecbwe_jax.losses.mel import MelSettings, log_mel
 from tests.golden.case import Case, Check
 from tests.golden.networks import Values, load, run, shapes, swap
@@ -152,7 +155,67 @@ def vocos_imdct(form: str) -> Any:
     return adapter
 
 
+def linacodec_decoder(case: Case) -> Values:
+    """The parts by themselves: the whole of the original joins them over the clip's own FFT."""
+    c = case.small
+    weights = own_weights(case)
+    mel = swap(case.given("in.mel"))
+    b, u = c["backbone"], c["upsampler"]
+    backbone = ConvNeXtBackbone(ConvNeXtSettings(b["dim"], b["intermediate_dim"], b["num_layers"]))
+    upsampler = SnakeUpsampler(u["upsample_factors"], u["kernel_sizes"])
+
+    def part(network: nn.Module, name: str, rules: Any, x: Any) -> tuple[Any, Values]:
+        own = {
+            k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")
+        }
+        return run(network, load_new_form(rules, own, shapes(network, x.shape)), x)
+
+    def head(name: str, x: Any) -> np.ndarray:
+        h = c[name]
+        network = IstftHead(h["hop_length"], CLIP, h["n_fft"], padding=h["padding"])
+        return np.asarray(part(network, name, (Rule("linear", "out", "dense"),), x)[0])
+
+    hidden, _ = part(backbone, "backbone", ConvNeXtBackbone.torch_rules, mel)
+    finer, inner = part(upsampler, "upsampler", SnakeUpsampler.torch_rules, hidden)
+    old, new = head("head", hidden), head("head_48k", finer)
+    low = np.asarray(resample(old, 24000, 48000, "torchaudio"))
+    results = {
+        "backbone.out": swap(hidden),
+        "upsampler.out_proj": inner["out_proj"],
+        "upsampler.out": swap(finer),
+        "audio_24k_head": old,
+        "audio_24k_resampled": low,
+        "audio_48k_head": new,
+        "crossover_mask": whole_clip_mask(low.shape[-1], 48000, c["crossover_hz"])[None],
+        "audio": whole_clip_crossover(low, new[:, : low.shape[-1]], 48000, c["crossover_hz"]),
+    }
+    for i in range(len(u["upsample_factors"])):
+        results[f"upsampler.up.{i}"] = swap(inner[f"up_{i}"])
+        results[f"upsampler.resnet.{i}"] = swap(inner[f"resnet_{i}"])
+    return results
+
+
+def load_new_form(rules: Any, weights: dict[str, np.ndarray], like: Any) -> Any:
+    """Parameters from weights whose weight norm is a parametrization; ours go back in the old
+    spelling."""
+    params = from_torch(rules, weights, like)
+    assert len(to_torch(rules, params)) == len(weights)
+    return params
+
+
+def linacodec_crossover(case: Case) -> Values:
+    low, high = case.given("low"), case.given("high")
+    return {
+        f"out_{rate}_{cutoff}_{bins}": Check(
+            whole_clip_crossover(low, high, rate, cutoff, bins), figure="out"
+        )
+        for rate, cutoff, bins in case.small["settings"]
+    }
+
+
 ADAPTERS = {
+    "linacodec_crossover": linacodec_crossover,
+    "linacodec_decoder": linacodec_decoder,
     "vocos_mel": vocos_mel,
     "vocos_adanorm": vocos_adanorm,
     "vocos_imdct_cos": vocos_imdct("cos"),
