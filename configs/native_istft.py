@@ -3,9 +3,11 @@
     codecbwe train --config=configs/native_istft.py:32k --workdir=runs/native \
         --config.data.path=DIR --config.data.codec=CODEC
 
-Variants (`configs/native_istft.py:VARIANT`): a rate, a size, or both as in `tiny_32k`.
+Variants (`configs/native_istft.py:VARIANT`): words with "_" between them, as in `tiny_32k`.
   24k, 32k, 44k, 48k  output rate (none: 48k).
   tiny                what trains in minutes on two CPU cores, with configs/codec_tiny.py's codec.
+  convnext            Vocos' backbone in place of the codec's; it starts from scratch.
+  wavtokenizer        WavTokenizer's backbone, likewise.
 
 The recipe of all native decoders stands here; the other `configs/native_*.py` change the system.
 """
@@ -13,18 +15,25 @@ The recipe of all native decoders stands here; the other `configs/native_*.py` c
 from ml_collections import ConfigDict
 
 RATES = {"24k": 24000, "32k": 32000, "44k": 44100, "48k": 48000}
+BACKBONES = {
+    "convnext": {"size": 1024, "intermediate": 3072, "layers": 12, "conditions": 0},
+    "wavtokenizer": {"size": 1024, "intermediate": 3072, "layers": 12, "conditions": 0},
+}
 
 
 def get_config(variant: str = "") -> ConfigDict:
     words = variant.split("_") if variant else []
-    unknown = [word for word in words if word not in ("tiny", *RATES)]
-    if unknown or len(words) > 2 or sum(word in RATES for word in words) > 1:
-        known = ", ".join(["tiny", *RATES])
-        raise ValueError(f"unknown variant {variant!r}; there are {known} and tiny_RATE")
-    rate = next((RATES[word] for word in words if word in RATES), 48000)
+    rates, backbones = ([w for w in words if w in known] for known in (RATES, BACKBONES))
+    if set(words) - {"tiny", *rates, *backbones} or len(rates) > 1 or len(backbones) > 1:
+        known = ", ".join(["tiny", *RATES, *BACKBONES])
+        raise ValueError(f"unknown variant {variant!r}; words are {known}")
+    rate = RATES[rates[0]] if rates else 48000
     config = recipe(rate)
     if "tiny" in words:
         tiny(config, rate)
+    for kind in backbones:
+        sizes = {"size": 128, "intermediate": 256, "layers": 4} if "tiny" in words else {}
+        config.system.backbone = ConfigDict({"kind": kind, **BACKBONES[kind], **sizes})
     return config
 
 

@@ -20,8 +20,11 @@ def get_config(variant: str = "") -> ConfigDict:
     for field in ("n_fft", "magnitude_clip", "widening"):
         del config.system[field]
     config.system.name = "native_upsampled"
-    # the codec's own head below, the new one above
-    config.system.crossover_hz = 8000.0
+    rate = config.system.output_rate
+    if rate < 32000:
+        raise ValueError(f"{rate} Hz: the lower path has half the rate, 16000 Hz or more")
+    # the codec's own head below, the new one above; a path at 16 kHz ends at 8 kHz
+    config.system.crossover_hz = 8000.0 if rate > 32000 else 7000.0
     # "equal_hz" or "scratch"
     config.system.head_init = "equal_hz"
     return config

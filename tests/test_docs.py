@@ -49,6 +49,19 @@ def desk(tmp_path_factory: pytest.TempPathFactory, corpus: Path, codec_folder: P
 
 def micro(arguments: list[str]) -> list[str]:
     """What makes a documented command small enough for a test."""
+    if any("configs/native_" in a for a in arguments):
+        sizes = MICRO_CODEC["backbone"].items()
+        return [
+            *(f"--config.system.backbone.{name}={value}" for name, value in sizes),
+            "--config.system.features=96",
+            "--config.data.chunk_seconds=0.5",
+            "--config.data.segment_samples=6400",
+            "--config.train.batch_size=2",
+            "--config.train.log_every=1",
+            "--config.evaluators.valid.clips=1",
+            "--config.evaluators.valid.seconds=0.5",
+            *(["--config.train.steps=2"] if arguments[0] == "train" else []),
+        ]
     if any(a.startswith("--config=configs/codec") for a in arguments):
         sizes = [
             f"--config.system.{part}.{name}={value}"
@@ -77,7 +90,7 @@ def test_every_command_runs(document: str, desk: Path) -> None:
         assert program == "codecbwe", command
         arguments += micro(arguments)
         outputs = {"--output", "--report"} & {a.split("=")[0] for a in arguments}
-        if outputs and arguments[0] != "cache":
+        if outputs and arguments[0] not in ("cache", "compare"):
             arguments.append("--overwrite")
         result = run_cli(*arguments, cwd=desk)
         assert result.returncode == 0, f"{shlex.join(command)}\n{result.stderr}"
@@ -91,6 +104,11 @@ def test_every_command_runs(document: str, desk: Path) -> None:
             "README.md",
             "waveform, rate = np.zeros(1600, np.float32), 16000",
             "wide.shape == (4800,)",
+        ),
+        (
+            "docs/native.md",
+            "tokens = np.zeros(20, np.int32)",
+            "wide.shape == (12800,)",
         ),
         ("docs/codec.md", "wave16 = np.zeros(1600, np.float32)", "again.shape == (1600,)"),
     ],

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from codecbwe_jax import systems
+from codecbwe_jax import objectives, systems
 from codecbwe_jax.config import load_config
+from codecbwe_jax.errors import UserError
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "codecbwe_jax"
@@ -73,3 +74,32 @@ def test_every_config_builds(variant: str) -> None:
     assert config.data.segment_samples % system.hop_length == 0
     again = load_config(f"configs/ap_bwe.py:{variant}", ["--config.optimizers.default.rates=()"])
     assert again.to_dict() == config.to_dict()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            f"native_istft.py:{v}"
+            for v in ("24k", "32k", "44k", "tiny", "tiny_24k", "convnext_32k")
+        ),
+        "native_istft.py:tiny_wavtokenizer",
+        *(f"native_multiband.py:{v}" for v in ("", "2x12", "2x16", "tiny_4x12")),
+        "native_multistream.py:tiny",
+        *(f"native_upsampled.py:{v}" for v in ("32k", "44k", "tiny_48k")),
+    ],
+)
+def test_every_native_config_builds(name: str) -> None:
+    """A segment is whole tokens, and the recipe's names are known."""
+    config = load_config(f"configs/{name}")
+    system = systems.build(config.system)
+    assert config.data.segment_samples % system.output_hop_length == 0
+    objective = objectives.build(system, config.objective)
+    assert len(objective.turns) == (1 if "tiny" in name else 3)
+
+
+def test_a_native_config_that_is_not_there_is_named() -> None:
+    with pytest.raises(UserError, match="unknown variant '96k'; words are tiny, 24k"):
+        load_config("configs/native_istft.py:96k")
+    with pytest.raises(UserError, match="24000 Hz: the lower path has half the rate"):
+        load_config("configs/native_upsampled.py:24k")

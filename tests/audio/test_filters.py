@@ -6,7 +6,7 @@ import librosa
 import numpy as np
 import pytest
 
-from codecbwe_jax.audio.crossover import linkwitz_riley, stft_crossover
+from codecbwe_jax.audio.crossover import fir_crossover, linkwitz_riley, stft_crossover
 from codecbwe_jax.audio.mel import mel_filterbank
 from codecbwe_jax.audio.pqmf import Pqmf
 from codecbwe_jax.audio.resample import resample
@@ -111,6 +111,27 @@ def test_stft_crossover_takes_each_side_from_its_signal() -> None:
     np.testing.assert_allclose(same, low, atol=1e-6)
 
 
+def test_fir_crossover_takes_each_side_from_its_signal() -> None:
+    """60 dB apart outside of the transition, equal inputs unchanged, nothing from far away."""
+    rate, cutoff = 48000, 8000
+    for hz, expected in ((7400, 0.0), (8600, -60.0), (8000, -6.0)):
+        x = tone(hz, rate)
+        below = np.asarray(fir_crossover(x, np.zeros_like(x), rate, cutoff))
+        if expected > -60:
+            assert gain_db(below, x) == pytest.approx(expected, abs=0.1)
+        else:
+            assert gain_db(below, x) < -58  # the design's 60 dB, Kaiser's rule is approximate
+    rng = np.random.default_rng(0)
+    low, high = rng.standard_normal((2, 1, 3000)).astype(np.float32)
+    np.testing.assert_allclose(fir_crossover(low, low, rate, cutoff), low, atol=1e-6)
+    changed = low.copy()
+    changed[0, 2000:] = 0.0
+    same = slice(0, 2000 - 144)  # the filter's half length, 1.8 * 48000 / 600
+    first, second = (fir_crossover(x, high, rate, cutoff) for x in (low, changed))
+    np.testing.assert_array_equal(first[0, same], second[0, same])
+    assert fir_crossover(low[:, :10], high[:, :10], rate, cutoff).shape == (1, 10)
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -118,6 +139,7 @@ def test_stft_crossover_takes_each_side_from_its_signal() -> None:
         lambda x: Pqmf(4).analysis(x),
         lambda x: linkwitz_riley(x, 48000, 8000)[1],
         lambda x: stft_crossover(x, 2 * x, 48000, 8000),
+        lambda x: fir_crossover(x, 2 * x, 48000, 8000),
     ],
 )
 def test_gradients_are_finite_on_silence(function) -> None:

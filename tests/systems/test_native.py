@@ -1,6 +1,7 @@
 """Native decoders: how they start from a codec's decoder, what trains, what comes out."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import flax.traverse_util
@@ -15,7 +16,7 @@ from codecbwe_jax.interop.weights import from_torch, to_torch
 from codecbwe_jax.systems import build
 from codecbwe_jax.systems.codec import Codec
 from codecbwe_jax.systems.native import NativeDecoder
-from tests.conftest import MICRO_CODEC, random_codec, run_cli
+from tests.conftest import MICRO_CODEC, random_codec, run_cli, stirred
 
 # of the micro codec
 SHARED = {"features": 96, "backbone": MICRO_CODEC["backbone"]}
@@ -62,6 +63,35 @@ def test_the_residual_branch_changes_nothing_at_first(codec: tuple[Codec, dict])
     plain, wide = native("native_istft"), native("native_istft", widening=32)
     outputs = [np.asarray(s.decode(started(s, codec), some_tokens())) for s in (plain, wide)]
     np.testing.assert_array_equal(*outputs)
+
+
+@pytest.mark.parametrize("kind", ["convnext", "wavtokenizer"])
+def test_other_backbones_know_where_an_item_ends(kind: str) -> None:
+    sizes = {"kind": kind, "size": 64, "intermediate": 80, "layers": 2}
+    system = build({"name": "native_istft", "features": 96, "backbone": sizes})
+    params = stirred(system.init(jax.random.key(0)))
+    tokens = some_tokens(20)
+    out = np.asarray(system.decode(params, np.concatenate([tokens, tokens]), np.array([20, 11])))
+    alone = np.asarray(system.decode(params, tokens[:, :11]))
+    hop = system.output_hop_length
+    # sums over the padded length in another order
+    np.testing.assert_allclose(out[1, : 11 * hop], alone[0], atol=2e-5 * np.abs(alone).max())
+
+
+def test_a_backbone_of_another_kind_starts_from_scratch(codec: tuple[Codec, dict]) -> None:
+    """The tokens keep their meaning; the rest is fresh."""
+    sizes = {"kind": "convnext", "size": 64, "intermediate": 80, "layers": 2}
+    system = build({"name": "native_istft", "features": 96, "backbone": sizes})
+    params = started(system, codec)
+    fresh = jax.device_get(system.init(jax.random.key(1)))
+    jax.tree.map(
+        np.testing.assert_array_equal, params["acoustic_decoder"], fresh["acoustic_decoder"]
+    )
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        params["quantizer"],
+        {"project_out": codec[1]["quantizer"]["project_out"]},
+    )
 
 
 @pytest.mark.parametrize("name", NATIVE)
@@ -170,6 +200,35 @@ def test_trained_and_used_as_a_person_would(
     )
     assert result.returncode == 0, result.stderr
     assert "run " in result.stdout
+
+
+def test_the_whole_recipe_trains(corpus: Path, codec_folder: Path, tmp_path: Path) -> None:
+    """Reconstruction, then DAC's and EnCodec's critics, from a cache of the codec's tokens, in
+    several bands with losses on them."""
+    config = "configs/native_multiband.py:3x16"
+    rest = [a for a in overrides(corpus, codec_folder) if "log_every" not in a]
+    result = run_cli("cache", f"--config={config}", f"--output={tmp_path / 'cache'}", *rest)
+    assert result.returncode == 0, result.stderr
+    result = run_cli(
+        "train",
+        f"--config={config}",
+        f"--workdir={tmp_path / 'run'}",
+        *rest,
+        "--config.data.input=codec_cached",
+        f"--config.data.cache={tmp_path / 'cache'}",
+        "--config.train.log_every=1",
+        "--config.train.steps=3",
+        "--config.objective.adversarial_from=1",
+        "--config.objective.ramp_steps=1",
+        "--config.objective.critics.dac.channels=2",
+        "--config.objective.critics.dac.period_channels=(2, 2, 2, 2, 2)",
+    )
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    last = [line for line in lines if "generator/loss" in line][-1]
+    assert all(np.isfinite(value) for value in last.values())
+    assert last["generator/dac/adversarial"] > 0
+    assert last["generator/subband_stft"] > 0
 
 
 def test_one_clear_line(corpus: Path, codec_folder: Path, tmp_path: Path) -> None:
