@@ -31,7 +31,7 @@ class Leaf:
         (`[k, C]` <-> `[C, 1, k]`), "image" (`[h, w, in, out]` <-> `[out, in, h, w]`: for spectra
         whose axes have one order on both sides, as "reversed" is for those that have not), "width1"
         (`[k, in, out]` <-> `[out, in, k, 1]`), "pointwise" (`[in, out]` <-> `[out, in, 1]`) or
-        "gain" / "gain2d" (`[out]` <-> `[out, 1, 1(, 1)]`) or "channel" (`[C]` <-> `[1, C, 1]`).
+        "gain" / "gain2d" (`[out]` <-> `[out, 1, 1(, 1)]`), or "channel" (`[C]` <-> `[1, C, 1]`).
     """
 
     flax: str
@@ -63,6 +63,7 @@ KINDS: dict[str, tuple[Leaf, ...]] = {
     "wn_conv2d_width1": (Leaf("v", "weight_v", "width1"), Leaf("g", "weight_g", "gain2d"), _BIAS),
     "array": (Leaf("", ""),),
     "kernel": (Leaf("", "", "reversed"),),
+    "gain_alone": (Leaf("", "", "gain"),),
 }
 
 
@@ -73,8 +74,8 @@ class Rule:
     Attributes:
       flax: path with "/" between names; `{x}` stands for a number or a word without separators.
       torch: key prefix with "." between names and the same placeholders.
-      kind: a name in `KINDS`; "array" and "kernel" (its axes the other way round)
-        are a single tensor and the names are its own.
+      kind: a name in `KINDS`; "array", "kernel" (its axes the other way round)
+        and "gain_alone" are a single tensor and the names are its own.
     """
 
     flax: str

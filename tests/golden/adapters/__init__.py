@@ -39,4 +39,5 @@ FULL_NETWORKS = {
     **codec_parts.FULL_NETWORKS,
     **critics.FULL_NETWORKS,
     **discriminators.FULL_NETWORKS,
+    **vocos.FULL_NETWORKS,
 }

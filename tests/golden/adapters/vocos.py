@@ -19,6 +19,7 @@ from codecbwe_jax.decoders.convnext import (
     WavTokenizerSettings,
 )
 from codecbwe_jax.decoders.imdct_head import ImdctHead, mdct_coefficients
+from codecbwe_jax.decoders.istft_generator import IstftGenerator
 from codecbwe_jax.decoders.istft_head import IstftHead, spectrum_of
 from codecbwe_jax.decoders.upsampler import SnakeUpsampler
 from codecbwe_jax.interop.weights import Rule, from_torch, to_torch, under
@@ -213,7 +214,64 @@ def linacodec_crossover(case: Case) -> Values:
     }
 
 
+def build_generator(synthesis: str, c: Mapping[str, Any]) -> IstftGenerator:
+    return IstftGenerator(
+        c["upsample_initial_channel"],
+        c["upsample_rates"],
+        c["upsample_kernel_sizes"],
+        c["resblock_kernel_sizes"],
+        c["resblock_dilation_sizes"],
+        c["gen_istft_n_fft"],
+        c["gen_istft_hop_size"],
+        synthesis,
+    )
+
+
+def istft_generator(synthesis: str) -> Any:
+    def adapter(case: Case) -> Values:
+        network = build_generator(synthesis, case.small)
+        z = swap(case.given("in.z"))
+        weights = {k: v for k, v in case.weights.items() if k != "updown_filter"}
+        params = load(network.torch_rules, weights, shapes(network, z.shape))
+        audio, state = network.apply(
+            {"params": params}, z, capture_intermediates=True, mutable="intermediates"
+        )
+        inner = state["intermediates"]
+        last = "conv_post" if synthesis == "whole" else "subband_conv_post"
+        outputs = inner[last]["__call__"][0]
+        results = {
+            "audio": np.asarray(audio)[:, None],
+            "conv_pre": swap(inner["conv_pre"]["__call__"][0]),
+            last: swap(outputs),
+        }
+        for i in range(len(network.rates)):
+            results[f"ups.{i}"] = swap(inner[f"ups_{i}"]["__call__"][0])
+            results[f"stage.{i}"] = swap(inner[f"stage_{i}"][0])
+        if synthesis != "whole":
+            bands = case.small["subbands"]
+            waves = swap(network.bands(outputs.reshape(*outputs.shape[:2], bands, -1)))
+            if synthesis == "trained":  # there they stand with zeros between their samples
+                spread = np.zeros((*waves.shape, bands), np.float32)
+                spread[..., 0] = bands * waves
+                waves = spread.reshape(*waves.shape[:2], -1)
+            results["subband_signals"] = waves
+        return results
+
+    return adapter
+
+
+def full_generator(synthesis: str) -> Any:
+    def network(c: Mapping[str, Any]) -> tuple[Any, Any]:
+        generator = build_generator(synthesis, c)
+        return generator.torch_rules, shapes(generator, (1, 4, c["initial_channel"]))
+
+    return network
+
+
 ADAPTERS = {
+    "istft_generator": istft_generator("whole"),
+    "mb_istft": istft_generator("pqmf"),
+    "ms_istft": istft_generator("trained"),
     "linacodec_crossover": linacodec_crossover,
     "linacodec_decoder": linacodec_decoder,
     "vocos_mel": vocos_mel,
@@ -221,4 +279,8 @@ ADAPTERS = {
     "vocos_imdct_cos": vocos_imdct("cos"),
     "vocos_imdct_symexp": vocos_imdct("symexp"),
     "wavtokenizer_decoder": wavtokenizer_decoder,
+}
+FULL_NETWORKS = {
+    "istft_generator": full_generator("whole"),
+    "mb_istft": full_generator("pqmf"),
 }
