@@ -84,7 +84,7 @@ def recipe(rate: int) -> ConfigDict:
     config.objective.critics = ConfigDict(
         {
             # periods and bands of complex spectra; also "mpd", "banded_stft", "complex_stft",
-            # "magnitude_stft", "mrad", "mrpd"
+            # "magnitude_stft", "subband", "mrad", "mrpd"
             "dac": critic(),
         }
     )

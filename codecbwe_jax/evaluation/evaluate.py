@@ -77,7 +77,7 @@ COMPARED = (
     Figure(
         "lsd_octave",
         "LSD in the octave above the edge",
-        "LSD over the bins from the edge to twice the edge",
+        "LSD over the bins from the edge to 15/8 of it",
         metrics.lsd_octave,
     ),
     Figure(

@@ -61,8 +61,9 @@ def lsd_low(estimate: np.ndarray, target: np.ndarray, rate: int, cut_hz: float) 
 
 
 def lsd_octave(estimate: np.ndarray, target: np.ndarray, rate: int, cut_hz: float) -> float:
-    """`lsd` over the bins from `cut_hz` to twice that."""
-    bins = slice(split_bin(cut_hz, rate), split_bin(2 * cut_hz, rate))
+    """`lsd` over the bins from `cut_hz` to 15/8 of that: the next octave without its end, where
+    what was resampled from twice `2 * cut_hz` already falls."""
+    bins = slice(split_bin(cut_hz, rate), split_bin(15 / 8 * cut_hz, rate))
     return float(_log_distance(estimate, target, bins))
 
 

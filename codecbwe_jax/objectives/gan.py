@@ -21,6 +21,7 @@ from codecbwe_jax.discriminators.dac import DacDiscriminator
 from codecbwe_jax.discriminators.magnitude_stft import MultiResolutionMagnitudeDiscriminator
 from codecbwe_jax.discriminators.mpd import MultiPeriodDiscriminator
 from codecbwe_jax.discriminators.spectral import MultiResolutionDiscriminator
+from codecbwe_jax.discriminators.subband import subband_critic
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.losses.adversarial import ADVERSARIAL, feature_matching
 from codecbwe_jax.losses.balancer import balance, initial_state
@@ -34,6 +35,7 @@ CRITICS: dict[str, Any] = {
     "banded_stft": MultiBandedStftDiscriminator,
     "complex_stft": MultiScaleStftDiscriminator,
     "magnitude_stft": MultiResolutionMagnitudeDiscriminator,
+    "subband": subband_critic,
     "mrad": functools.partial(MultiResolutionDiscriminator, "amplitude"),
     "mrpd": functools.partial(MultiResolutionDiscriminator, "phase"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from codecbwe_jax.audio.pqmf import Pqmf
 from codecbwe_jax.discriminators.banded_stft import MultiBandedStftDiscriminator, normalised
 from codecbwe_jax.discriminators.complex_stft import (
     ComplexSpectrumDiscriminator,
@@ -18,6 +20,7 @@ from codecbwe_jax.discriminators.complex_stft import (
 from codecbwe_jax.discriminators.dac import DacDiscriminator
 from codecbwe_jax.discriminators.magnitude_stft import MultiResolutionMagnitudeDiscriminator
 from codecbwe_jax.discriminators.mpd import MultiPeriodDiscriminator
+from codecbwe_jax.discriminators.subband import SubbandDiscriminator
 from codecbwe_jax.interop.weights import from_torch, to_torch
 from codecbwe_jax.losses.adversarial import (
     feature_matching,
@@ -28,17 +31,19 @@ from codecbwe_jax.losses.adversarial import (
 )
 from tests.golden.adapters.discriminators import flat, full, period_map, spectral_map
 from tests.golden.case import Case
-from tests.golden.networks import Values
+from tests.golden.networks import Values, swap
 
 Judgements = list[tuple[jax.Array, list[jax.Array]]]
 
 
 def parameters(case: Case, critic: nn.Module, **condition: Any) -> Any:
     """The case's weights; windows of transforms are constants here."""
+    samples = case.small.get("segment_size", 8192)
     like = jax.eval_shape(
-        lambda: critic.init(jax.random.key(0), np.zeros((1, 8192), np.float32), **condition)
+        lambda: critic.init(jax.random.key(0), np.zeros((1, samples), np.float32), **condition)
     )["params"]
-    weights = {k: v for k, v in case.weights.items() if "window" not in k}
+    constants = re.compile(r".*window|f?_?pqmf\..*")
+    weights = {k: v for k, v in case.weights.items() if not constants.fullmatch(k)}
     params = from_torch(critic.torch_rules, weights, like)
     again = to_torch(critic.torch_rules, params)
     assert all(np.array_equal(weights[k], v) for k, v in again.items())
@@ -195,7 +200,40 @@ def full_conditional(build: Callable[[dict[str, Any]], nn.Module]) -> Callable[.
     return network
 
 
+def build_avocodo(c: Mapping[str, Any]) -> SubbandDiscriminator:
+    def tuples(x: Any) -> Any:
+        return tuple(tuples(y) for y in x) if isinstance(x, list) else x
+
+    return SubbandDiscriminator(
+        tuples(c["sbd_band_ranges"]),
+        tuples(c["sbd_transpose"]),
+        *(tuples(c[f"sbd_{name}"]) for name in ("filters", "strides", "kernel_sizes", "dilations")),
+        tuples(c["pqmf_config"]["sbd"]),
+        tuples(c["pqmf_config"]["fsbd"]),
+    )
+
+
+def avocodo_sbd(case: Case) -> Values:
+    critic = build_avocodo(case.small)
+    judged = judgements(case, critic)
+    results = maps_of(judged, lambda x, i: swap(x))
+    for side, parts in judged.items():
+        for i, (score, _) in enumerate(parts):
+            results[f"{side}.score.{i}"] = np.asarray(score)[:, None]
+    judge, fool, matching = losses(judged, "least_squares")
+    wave = case.io["in.y"][:, 0]
+    return results | {
+        "pqmf.analysis": swap(Pqmf(*critic.bank).analysis(wave)),
+        "f_pqmf.analysis": swap(Pqmf(*critic.fine_bank).analysis(wave)),
+        "loss.disc": judge,
+        "loss.gen": fool,
+        # HiFi-GAN's factor of two
+        "loss.feature": 2 * matching,
+    }
+
+
 ADAPTERS = {
+    "avocodo_sbd": avocodo_sbd,
     "dac_disc": dac_disc,
     "encodec_msstftd": encodec_msstftd,
     "univnet_mrd": univnet_mrd,

@@ -1,0 +1,38 @@
+"""What every critic that a config may name has to bear."""
+
+import jax
+import numpy as np
+import pytest
+
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.objectives.gan import CRITICS, build_critic
+
+NARROW = {"channels": (2, 2, 2, 2, 2)}
+SMALL = {
+    "mpd": NARROW,
+    "dac": {"channels": 2, "period_channels": (2, 2, 2, 2, 2)},
+    "subband": {"features": ((2, 2, 2, 2, 2),) * 3},
+}
+
+
+@pytest.mark.parametrize("name", CRITICS)
+def test_silence_and_any_length(name: str) -> None:
+    """Parameters made for one length judge another; digital silence has finite gradients."""
+    critic = build_critic(name, SMALL.get(name, {"channels": 2}))
+    params = critic.lazy_init(jax.random.key(0), jax.ShapeDtypeStruct((1, 8192), np.float32))
+
+    def total(waveform: jax.Array) -> jax.Array:
+        judged = critic.apply(params, waveform)
+        assert all(score.shape[0] % len(waveform) == 0 for score, _ in judged)
+        return sum(score.sum() + sum(m.sum() for m in maps) for score, maps in judged)
+
+    for samples in (9000, 9601):
+        gradient = jax.jit(jax.grad(total))(np.zeros((2, samples), np.float32))
+        assert np.isfinite(gradient).all()
+
+
+def test_a_wrong_setting_is_named() -> None:
+    with pytest.raises(UserError, match=r"critics\.patch: known are mpd, dac, banded_stft"):
+        build_critic("patch", {})
+    with pytest.raises(UserError, match=r"critics\.dac: .*'widths'"):
+        build_critic("dac", {"widths": 3})
