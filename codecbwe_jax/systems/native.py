@@ -44,6 +44,10 @@ class NativeDecoder(System):
 
     takes: ClassVar[Literal["waveform", "tokens"]] = "tokens"
     input_rate: ClassVar[int] = INPUT_RATE
+    # whether its head is one that others can start from
+    one_band: ClassVar[bool] = False
+    # every system has its own ways; "scratch" takes nothing from the old head
+    head_init: str
 
     output_rate: int = 48000
     levels: tuple[int, ...] = (4,) * 8
@@ -133,7 +137,7 @@ class NativeDecoder(System):
 
         Args:
           fresh: of this system.
-          other: a codec, or a native decoder whose head has one band.
+          other: a codec or a native decoder; a head starts from one of one band only.
           theirs: its parameters.
 
         Raises:
@@ -143,18 +147,22 @@ class NativeDecoder(System):
         old = theirs["acoustic_decoder"]
         decoder = dict(fresh["acoustic_decoder"])
         if other.backbone == self.backbone:
-            head, n_fft = old["head"], old["head"]["linear"]["bias"].shape[0] - 2
-            if set(head) != {"linear"}:
-                raise UserError("a head can start from a linear head of one band only")
-            decoder = {
-                "fc": old["fc"],
-                "backbone": old["backbone"],
-                "head": self.start_head(head["linear"], n_fft, other.output_rate, decoder["head"]),
-            }
+            head = decoder["head"]
+            if self.head_init != "scratch":
+                head = self._started_head(other, old["head"], head)
+            decoder = {"fc": old["fc"], "backbone": old["backbone"], "head": head}
         return {
             "quantizer": {"project_out": theirs["quantizer"]["project_out"]},
             "acoustic_decoder": decoder,
         }
+
+    def _started_head(
+        self, other: System, old: Mapping[str, Any], fresh: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        if set(old) != {"linear"} or (isinstance(other, NativeDecoder) and not other.one_band):
+            raise UserError("a head can start from a linear head of one band only")
+        n_fft = old["linear"]["bias"].shape[0] - 2
+        return self.start_head(old["linear"], n_fft, other.output_rate, fresh)
 
     def check_tokens(self, other: Any) -> None:
         """Whether a codec's tokens, or those another decoder reads, are of this kind.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.decoders.head_init import rescaled_head
@@ -30,6 +30,8 @@ class NativeIstft(NativeDecoder):
         does not.
     """
 
+    one_band: ClassVar[bool] = True
+
     n_fft: int = 0
     magnitude_clip: float = 0.0
     widening: int = 0
@@ -48,8 +50,6 @@ class NativeIstft(NativeDecoder):
     def start_head(
         self, old: Mapping[str, Any], n_fft: int, rate: int, fresh: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        if self.head_init == "scratch":
-            return fresh
         wanted = fresh["linear"]["bias"].shape[0] - 2
         linear = rescaled_head(old, self.output_rate / rate, wanted, self.head_init)
         return dict(fresh) | {"linear": linear}

@@ -58,8 +58,6 @@ class NativeMultiband(NativeDecoder):
     def start_head(
         self, old: Mapping[str, Any], n_fft: int, rate: int, fresh: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        if self.head_init == "scratch":
-            return fresh
         linear = multiband_head(old, rate, self.output_rate, Pqmf(self.bands, self.taps))
         if linear["bias"].shape != fresh["linear"]["bias"].shape:
             raise UserError(f"a head of n_fft {n_fft} at {rate} Hz has bins at other frequencies")

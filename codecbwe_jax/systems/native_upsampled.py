@@ -62,8 +62,6 @@ class NativeUpsampled(NativeDecoder):
     def start_head(
         self, old: Mapping[str, Any], n_fft: int, rate: int, fresh: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        if self.head_init == "scratch":
-            return fresh
         half = self.output_rate // 2
         return dict(fresh) | {
             "low": {"linear": rescaled_head(old, half / rate, 2 * self.output_hop_length)}

@@ -122,6 +122,13 @@ def test_what_cannot_start_is_refused(codec: tuple[Codec, dict]) -> None:
     with pytest.raises(UserError, match="n_fft must be 3840"):
         started(native("native_istft", n_fft=4096), codec)
     assert started(native("native_istft", n_fft=4096, head_init="scratch"), codec)
+    bands = native("native_multiband")
+    of_bands = bands, started(bands, codec)
+    with pytest.raises(UserError, match="from a linear head of one band only"):
+        started(native("native_istft"), of_bands)
+    assert started(native("native_multistream", head_init="scratch"), of_bands)
+    lower = native("native_istft", output_rate=24000)
+    assert started(native("native_upsampled"), (lower, started(lower, codec)))
     with pytest.raises(UserError, match="an even size of at least two hops of 960"):
         native("native_istft", n_fft=1920 - 2)
     with pytest.raises(UserError, match="output_rate 44090: a multiple of 50"):
