@@ -24,7 +24,7 @@ from codecbwe_jax.systems.facts import facts
 from codecbwe_jax.training.cache import write_cache
 from codecbwe_jax.training.loop import Interrupted, find_recordings, train
 
-CODEC_CONFIG = "configs/codec_tiny.py"
+CODEC_CONFIG = "configs/codec_tiny.py:quick"
 CONFIG = "configs/ap_bwe.py:tiny_codec"
 CLIPS = 12
 
