@@ -111,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--codec", help="folder of the codec (default: config.data.codec)")
     compare.add_argument("--report", type=Path, required=True, help="folder; a killed one goes on")
     compare.add_argument("--blind", action="store_true", help="a listening page without names")
+    # with a "config", --config.FIELD=VALUE is let through, here to every run
     compare.set_defaults(run=_compare, config="")
 
     export = commands.add_parser("export", help="write a model for PyTorch, verified")
