@@ -85,7 +85,11 @@ def recipe(rate: int) -> ConfigDict:
         {
             # periods and bands of complex spectra; also "mpd", "banded_stft", "complex_stft",
             # "magnitude_stft", "subband", "mrad", "mrpd"
-            "dac": critic(),
+            "dac": {
+                "period_channels": (32, 128, 512, 1024, 1024),
+                "channels": 32,
+                **critic(),
+            },
         }
     )
     # 0-20 k reconstruction, a ramp to 100 k, full to 400 k

@@ -23,6 +23,9 @@ from codecbwe_jax.losses.waveform import waveform_l1
 from codecbwe_jax.systems import build
 from codecbwe_jax.training.codec_input import CodecInput
 
+# what they share takes long to make
+pytestmark = pytest.mark.xdist_group("alignment")
+
 # Height of a correlation peak that is beyond doubt: one second gave 0.89 to 0.92 in trials, a wrong
 # place that was seen by chance (0.3 s only) 0.65.
 CLEAR = 0.7

@@ -14,6 +14,9 @@ import pytest
 from codecbwe_jax.training.checkpoints import load_groups
 from tests.conftest import MICRO, run_cli
 
+# what they share takes long to make
+pytestmark = pytest.mark.xdist_group("runs")
+
 STEPS = 14
 
 
