@@ -17,11 +17,10 @@ from codecbwe_jax.evaluation.report import text_table, write_report
 from codecbwe_jax.evaluation.speed import one_thread_factor
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
-from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.inference.model import BASELINES, Model, load_model
 from codecbwe_jax.systems.facts import facts
 from codecbwe_jax.training.loop import find_recordings, starting_model, train
 
-BASELINES = ("sinc", "band_replication")
 CLIPS = 12
 
 

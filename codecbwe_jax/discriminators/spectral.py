@@ -30,16 +30,18 @@ class SpectrumDiscriminator(nn.Module):
     Attributes:
       channels: of every convolution.
       dtype: of the convolutions.
+      layers: (kernel, stride, padding) over (frames, bins) of each.
     """
 
     channels: int
     dtype: jnp.dtype = jnp.float32
+    layers: Sequence[Sequence[tuple[int, int]]] = LAYERS
 
     @nn.compact
     def __call__(self, spectrogram: jax.Array) -> Judgement:
         """`[B, frames, bins]` -> score `[B, frames', bins']` and six maps, the last the score."""
         x, maps = spectrogram[..., None], []
-        for i, (kernel, stride, pad) in enumerate(LAYERS):
+        for i, (kernel, stride, pad) in enumerate(self.layers):
             sides = tuple((p, p) for p in pad)
             conv = WeightNormConv(
                 self.channels, kernel, stride, sides, self.dtype, name=f"convs_{i}"

@@ -33,7 +33,7 @@ def write_listening_page(evaluation: Evaluation, blind: bool = False, seed: int 
     for i, clip in enumerate(e.clips):
         order = list(rng.permutation(names)) if blind else names
         labels = dict(zip(order, _letters(len(order)) if blind else order, strict=True))
-        key[clip] = {label: str(name) for name, label in labels.items()}
+        key[f"Clip {i + 1}"] = {label: str(name) for name, label in labels.items()}
         waves = {name: e.waveform(i, name) for name in names}
         matched = {label: _at_level(waves[name], waves["target"]) for name, label in labels.items()}
         for number, wave in enumerate(matched.values()):
