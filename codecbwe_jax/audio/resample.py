@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,11 @@ from codecbwe_jax.audio.sinc import SINC_FILTERS, SincFilter, sinc_kernel
 
 
 def resample(
-    x: jax.Array, from_rate: int, to_rate: int, design: str | SincFilter = "hann24"
+    x: jax.Array,
+    from_rate: int,
+    to_rate: int,
+    design: str | SincFilter = "hann24",
+    ends: Literal["constant", "edge"] = "constant",
 ) -> jax.Array:
     """Resample waveforms, time-aligned (zero delay).
 
@@ -20,6 +25,7 @@ def resample(
       from_rate, to_rate: rates in Hz.
       design: a name in `audio.sinc.SINC_FILTERS` or a `SincFilter`. Weights made elsewhere need
         the resampler that they were trained with.
+      ends: what is beyond both ends, zeros or the outermost samples.
 
     Returns:
       float32 `[..., ceil(samples * to_rate / from_rate)]`, as torchaudio functional.resample.
@@ -32,11 +38,12 @@ def resample(
     divisor = math.gcd(from_rate, to_rate)
     source, target = from_rate // divisor, to_rate // divisor
     length = -(-x.shape[-1] * target // source)
+    padded = jnp.pad(x.reshape(-1, x.shape[-1]), ((0, 0), (width, width + source)), mode=ends)
     y = jax.lax.conv_general_dilated(
-        x.reshape(-1, x.shape[-1], 1),
+        padded[..., None],
         kernel.T[:, None, :],
         window_strides=(source,),
-        padding=[(width, width + source)],
+        padding=[(0, 0)],
         dimension_numbers=("NWC", "WIO", "NWC"),
         precision=jax.lax.Precision.HIGHEST,
     )

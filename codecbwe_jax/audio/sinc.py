@@ -18,12 +18,14 @@ class SincFilter:
       rolloff: cut-off as a share of the lower Nyquist frequency, in (0, 1].
       window: "hann" or "kaiser".
       beta: shape of the Kaiser window.
+      unit_sum: every phase is scaled to pass a constant unchanged.
     """
 
     width: int
     rolloff: float
     window: Literal["hann", "kaiser"] = "hann"
     beta: float = 14.769656459379492
+    unit_sum: bool = False
 
 
 SINC_FILTERS = {
@@ -33,6 +35,8 @@ SINC_FILTERS = {
     "hann24": SincFilter(24, 0.97),
     # brentspell/hifi-gan-bwe
     "kaiser16": SincFilter(16, 0.945, "kaiser"),
+    # adefossez/julius resample_frac
+    "julius": SincFilter(24, 0.945, unit_sum=True),
 }
 
 
@@ -59,4 +63,7 @@ def sinc_kernel(from_rate: int, to_rate: int, design: SincFilter) -> tuple[np.nd
         window = np.cos(np.pi * t / design.width / 2.0) ** 2
     else:
         window = np.i0(design.beta * np.sqrt(1.0 - (t / design.width) ** 2)) / np.i0(design.beta)
-    return (np.sinc(t) * window * base / source).astype(np.float32), width
+    kernel = np.sinc(t) * window * base / source
+    if design.unit_sum:
+        kernel /= kernel.sum(axis=1, keepdims=True)
+    return kernel.astype(np.float32), width

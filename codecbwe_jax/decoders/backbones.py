@@ -13,6 +13,7 @@ from codecbwe_jax.decoders.convnext import (
     WavTokenizerBackbone,
     WavTokenizerSettings,
 )
+from codecbwe_jax.decoders.resnet import ResNetBackbone, ResNetSettings
 from codecbwe_jax.decoders.transformer import TransformerBackbone, TransformerSettings
 from codecbwe_jax.errors import UserError
 
@@ -28,6 +29,7 @@ BACKBONES = {
     "transformer": Kind(TransformerSettings, TransformerBackbone),
     "convnext": Kind(ConvNeXtSettings, ConvNeXtBackbone),
     "wavtokenizer": Kind(WavTokenizerSettings, WavTokenizerBackbone),
+    "resnet": Kind(ResNetSettings, ResNetBackbone),
 }
 
 

@@ -11,33 +11,12 @@ from flax import linen as nn
 
 from codecbwe_jax.audio.pqmf import Pqmf, join
 from codecbwe_jax.audio.stft import istft
+from codecbwe_jax.decoders.resnet import SLOPE, ResBlock, conv
 from codecbwe_jax.interop.weights import Rule
-from codecbwe_jax.nn.conv import WeightNormConv, WeightNormConvTranspose
+from codecbwe_jax.nn.conv import WeightNormConvTranspose
 
-SLOPE = 0.1
 # MB-iSTFT-VITS' own bank, whose cosines lag by half a sample; trained weights want it
 VITS_BANK = Pqmf(4, 62, cutoff=0.15, cosine_lag=-0.5)
-
-
-class ResBlock(nn.Module):
-    """HiFi-GAN's ResBlock1: pairs of a dilated and a plain convolution, each pair residual.
-
-    `[B, T, C]` -> `[B, T, C]`.
-
-    Attributes:
-      kernel_size: taps.
-      dilations: of the pairs.
-    """
-
-    kernel_size: int
-    dilations: Sequence[int]
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for i, dilation in enumerate(self.dilations):
-            y = conv(x.shape[-1], self.kernel_size, f"convs1_{i}", dilation)(leaky(x))
-            x = x + conv(x.shape[-1], self.kernel_size, f"convs2_{i}")(leaky(y))
-        return x
 
 
 class IstftGenerator(nn.Module):
@@ -122,12 +101,6 @@ class StreamFilter(nn.Module):
         v = self.param("v", nn.initializers.lecun_normal(), (63, streams, 1))
         g = self.param("g", nn.initializers.ones, (1,))
         return v * (g / jnp.sqrt(jnp.sum(jnp.square(v))))
-
-
-def conv(features: int, taps: int, name: str, dilation: int = 1) -> WeightNormConv:
-    """A weight-normed convolution that keeps the length."""
-    side = dilation * (taps - 1) // 2
-    return WeightNormConv(features, (taps,), (1,), ((side, side),), dilation=(dilation,), name=name)
 
 
 def leaky(x: jax.Array) -> jax.Array:

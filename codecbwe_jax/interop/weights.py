@@ -31,7 +31,8 @@ class Leaf:
         (`[k, C]` <-> `[C, 1, k]`), "image" (`[h, w, in, out]` <-> `[out, in, h, w]`: for spectra
         whose axes have one order on both sides, as "reversed" is for those that have not), "width1"
         (`[k, in, out]` <-> `[out, in, k, 1]`), "pointwise" (`[in, out]` <-> `[out, in, 1]`) or
-        "gain" / "gain2d" (`[out]` <-> `[out, 1, 1(, 1)]`), or "channel" (`[C]` <-> `[1, C, 1]`).
+        "gain" / "gain2d" (`[out]` <-> `[out, 1, 1(, 1)]`), "channel" (`[C]` <-> `[1, C, 1]`) or
+        "column" (`[C]` <-> `[C, 1]`).
     """
 
     flax: str
@@ -61,9 +62,12 @@ KINDS: dict[str, tuple[Leaf, ...]] = {
     "image_conv": (Leaf("kernel", "weight", "image"), _BIAS),
     "wn_image": (Leaf("v", "weight_v", "image"), Leaf("g", "weight_g", "gain2d"), _BIAS),
     "wn_conv2d_width1": (Leaf("v", "weight_v", "width1"), Leaf("g", "weight_g", "gain2d"), _BIAS),
+    "spectral_conv": (Leaf("kernel", "weight_orig", "reversed"), _BIAS),
     "array": (Leaf("", ""),),
     "kernel": (Leaf("", "", "reversed"),),
     "gain_alone": (Leaf("", "", "gain"),),
+    "column": (Leaf("", "", "column"),),
+    "image_kernel": (Leaf("", "", "image"),),
 }
 
 
@@ -75,7 +79,7 @@ class Rule:
       flax: path with "/" between names; `{x}` stands for a number or a word without separators.
       torch: key prefix with "." between names and the same placeholders.
       kind: a name in `KINDS`; "array", "kernel" (its axes the other way round)
-        and "gain_alone" are a single tensor and the names are its own.
+        and the last ones are a single tensor and the names are its own.
     """
 
     flax: str
@@ -139,6 +143,8 @@ def _to_torch(x: np.ndarray, axes: str) -> np.ndarray:
             x = x[:, None, None]
         case "channel":
             x = x[None, :, None]
+        case "column":
+            x = x[:, None]
         case "gain2d":
             x = x[:, None, None, None]
     # safetensors writes the memory of an array as it lies, so a transposed view must be copied.
@@ -159,6 +165,8 @@ def _from_torch(x: np.ndarray, axes: str) -> np.ndarray:
             x = x[:, 0, 0]
         case "channel":
             x = x[0, :, 0]
+        case "column":
+            x = x[:, 0]
         case "gain2d":
             x = x[:, 0, 0, 0]
     return np.ascontiguousarray(x)
@@ -178,6 +186,8 @@ def _torch_shape(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
             return (*shape, 1, 1)
         case "channel":
             return (1, *shape, 1)
+        case "column":
+            return (*shape, 1)
         case "gain2d":
             return (*shape, 1, 1, 1)
     return shape
@@ -232,7 +242,8 @@ def from_torch(
     Args:
       rules: the network's table.
       state: PyTorch names -> arrays. Weight norm may be spelled the old way (`weight_g`,
-        `weight_v`) or as a parametrization (`parametrizations.weight.original0`, `original1`).
+        `weight_v`), as a parametrization (`parametrizations.weight.original0`, `original1`), or
+        be folded into plain weights.
       like: the network's parameters or their shapes (`jax.eval_shape` of `init`).
 
     Raises:
@@ -241,6 +252,7 @@ def from_torch(
     state = {_old_weight_norm_name(key): value for key, value in state.items()}
     layout = torch_layout(rules, like)
     expected = {key: shape for key, _, shape in layout.values()}
+    _unfold_weight_norm(state, expected)
     problems = [f"missing {key} {list(expected[key])}" for key in expected if key not in state]
     problems += [f"unused {key} {list(state[key].shape)}" for key in state if key not in expected]
     problems += [
@@ -261,3 +273,17 @@ def from_torch(
 def _old_weight_norm_name(key: str) -> str:
     key = key.replace("parametrizations.weight.original0", "weight_g")
     return key.replace("parametrizations.weight.original1", "weight_v")
+
+
+def _unfold_weight_norm(
+    state: dict[str, np.ndarray], expected: Mapping[str, Sequence[int]]
+) -> None:
+    """Make gain and direction of each plain weight where a network has a weight norm."""
+    for key in expected:
+        stem, dot, leaf = key.rpartition(".")
+        plain = f"{stem}{dot}weight"
+        if leaf != "weight_v" or key in state or plain not in state:
+            continue
+        weight = state.pop(plain)
+        norm = np.sqrt(np.sum(np.square(weight), axis=tuple(range(1, weight.ndim)), keepdims=True))
+        state |= {key: weight, f"{stem}{dot}weight_g": norm}

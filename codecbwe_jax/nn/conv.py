@@ -62,6 +62,7 @@ class WeightNormConv(nn.Module):
       dtype: of the convolution; the normalisation is float32.
       dilation: along each axis; None: 1.
       groups: of channels.
+      use_bias: add a bias.
     """
 
     features: int
@@ -71,6 +72,7 @@ class WeightNormConv(nn.Module):
     dtype: jnp.dtype = jnp.float32
     dilation: Sequence[int] | None = None
     groups: int = 1
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -78,10 +80,9 @@ class WeightNormConv(nn.Module):
         fan_in = math.prod(shape[:-1])
         v = self.param("v", torch_uniform(fan_in), shape)
         g = self.param("g", lambda key, size: norm_per_output(v), (self.features,))
-        bias = self.param("bias", torch_uniform(fan_in), (self.features,))
         kernel = v * (g / norm_per_output(v))
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        if len(shape) == 3 and self.groups == 1 and self.dilation is None:
+        if len(shape) == 3 and self.groups == 1 and set(self.dilation or ()) <= {1}:
             y = conv1d(x, kernel, self.strides[0], self.padding[0])
         else:
             y = jax.lax.conv_general_dilated(
@@ -93,7 +94,9 @@ class WeightNormConv(nn.Module):
                 dimension_numbers=LAYOUTS[len(shape)],
                 feature_group_count=self.groups,
             )
-        return y + bias.astype(self.dtype)
+        if self.use_bias:
+            y = y + self.param("bias", torch_uniform(fan_in), (self.features,)).astype(self.dtype)
+        return y
 
 
 class WeightNormConvTranspose(nn.Module):

@@ -11,19 +11,23 @@ from flax import linen as nn
 
 from codecbwe_jax.nn.lengths import fill_after, last_of
 
-TAPS = 12
+# Taps of a filter for each sample of the rate that it brings up or down.
+TAPS_PER_RATIO = 6
 
 
 @functools.cache
-def kaiser_sinc_taps() -> np.ndarray:
-    """The 12-tap Kaiser-windowed sinc that both resamplings by two use, float32, sum 1.
+def kaiser_sinc_taps(ratio: int = 2) -> np.ndarray:
+    """The Kaiser-windowed sinc that both resamplings by a ratio use: 6 taps for each of its
+    phases, float32, sum 1.
 
-    Cutoff 0.25 of the double rate, half width 0.3 (zhenye234/X-Codec-2.0 vq/alias_free_torch).
+    Cutoff 0.5 / ratio of the higher rate, half width 0.6 / ratio (zhenye234/X-Codec-2.0
+    vq/alias_free_torch, NVIDIA/BigVGAN alias_free_activation).
     """
-    attenuation = 2.285 * (TAPS // 2 - 1) * np.pi * (4 * 0.3) + 7.95  # just above 50
-    window = np.kaiser(TAPS, 0.1102 * (attenuation - 8.7))
-    taps = window * np.sinc(0.5 * (np.arange(TAPS) - (TAPS - 1) / 2))
-    return (taps / taps.sum()).astype(np.float32)
+    taps = TAPS_PER_RATIO * ratio
+    attenuation = 2.285 * (taps // 2 - 1) * np.pi * (4 * 0.6 / ratio) + 7.95  # above 50
+    window = np.kaiser(taps, 0.1102 * (attenuation - 8.7))
+    sinc = window * np.sinc((np.arange(taps) - (taps - 1) / 2) / ratio)
+    return (sinc / sinc.sum()).astype(np.float32)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -49,65 +53,90 @@ def _correlate_backward(taps: tuple[float, ...], _: None, dy: jax.Array) -> tupl
 correlate.defvjp(_correlate_forward, _correlate_backward)
 
 
-def upsample_by_two(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Double the rate of `[B, T, C]`, ends repeated.
+def upsample(x: jax.Array, ratio: int = 2) -> tuple[jax.Array, ...]:
+    """Multiply the rate of `[B, T, C]`, ends repeated.
 
     Returns:
-      The even and the odd samples, `[B, T, C]` each. They are never interleaved: what follows
-      is elementwise, and `downsample_by_two` takes them apart as they are.
+      The samples of each phase, `ratio` times `[B, T, C]`. They are never interleaved: what
+      follows is elementwise, and `downsample` takes them apart as they are.
     """
-    taps = 2 * kaiser_sinc_taps()
-    x = jnp.pad(x, ((0, 0), (3, 3), (0, 0)), mode="edge")
-    return correlate(x[:, :-1], tuple(taps[11::-2])), correlate(x[:, 1:], tuple(taps[10::-2]))
+    taps = ratio * kaiser_sinc_taps(ratio)
+    centre = (len(taps) - ratio) // 2
+    side = TAPS_PER_RATIO // 2
+    x_padded = jnp.pad(x, ((0, 0), (side, side), (0, 0)), mode="edge")
+    phases = []
+    for phase in range(ratio):
+        # the latest tap that meets this phase looks `back` frames back
+        last = max(k for k in range(len(taps)) if (k - phase - centre) % ratio == 0)
+        back = (last - phase - centre) // ratio
+        begin, width = side - back, x.shape[1] + TAPS_PER_RATIO - 1
+        phases.append(correlate(x_padded[:, begin : begin + width], tuple(taps[last::-ratio])))
+    return tuple(phases)
 
 
-def downsample_by_two(even: jax.Array, odd: jax.Array) -> jax.Array:
-    """Even and odd samples `[B, T, C]` of the double rate -> `[B, T, C]`, ends repeated."""
-    taps = kaiser_sinc_taps()
-    first, last = even[:, :1], odd[:, -1:]
-    even = jnp.concatenate([first, first, even, last, last, last], axis=1)
-    odd = jnp.concatenate([first, first, first, odd, last, last], axis=1)
-    # Without the barrier XLA fuses what came before into every one of the twelve taps and computes
-    # it twelve times over.
-    even, odd = jax.lax.optimization_barrier((even, odd))
-    return correlate(even, tuple(taps[1::2])) + correlate(odd, tuple(taps[0::2]))
+def downsample(phases: tuple[jax.Array, ...]) -> jax.Array:
+    """Phases `[B, T, C]` of a multiple of the rate -> `[B, T, C]`, ends repeated."""
+    ratio = len(phases)
+    taps = kaiser_sinc_taps(ratio)
+    left = len(taps) // 2 - 1 + len(taps) % 2
+    first, last = phases[0][:, :1], phases[-1][:, -1:]
+    padded, filters = [], []
+    for phase, x in enumerate(phases):
+        tap = min(k for k in range(ratio) if (k - left - phase) % ratio == 0)
+        before = (left + phase - tap) // ratio
+        after = TAPS_PER_RATIO - 1 - before
+        padded.append(jnp.concatenate([first] * before + [x] + [last] * after, axis=1))
+        filters.append(tuple(taps[tap::ratio]))
+    # Without the barrier XLA fuses what came before into every one of the taps and computes it
+    # as many times over.
+    padded = jax.lax.optimization_barrier(tuple(padded))
+    terms = [correlate(x, f) for x, f in zip(padded, filters, strict=True)]
+    return sum(terms[1:], terms[0])
 
 
-def snake_beta(x: jax.Array, alpha: jax.Array, beta: jax.Array) -> jax.Array:
-    """`x + sin^2(exp(alpha) x) / (exp(beta) + 1e-9)` with logarithmic alpha and beta `[C]`."""
-    alpha, beta = jnp.exp(alpha), 1.0 / (jnp.exp(beta) + 1e-9)
-    return x + beta.astype(x.dtype) * jnp.square(jnp.sin(x * alpha.astype(x.dtype)))
+def snake(x: jax.Array, alpha: jax.Array, beta: jax.Array) -> jax.Array:
+    """`x + sin^2(alpha x) / (beta + 1e-9)` with alpha and beta `[C]` (arXiv 2006.08195; SnakeBeta
+    of arXiv 2206.04658)."""
+    inverse = (1.0 / (beta + 1e-9)).astype(x.dtype)
+    return x + inverse * jnp.square(jnp.sin(x * alpha.astype(x.dtype)))
 
 
 class Snake(nn.Module):
-    """`x + sin^2(alpha x) / (alpha + 1e-9)` with one alpha for each channel, `[B, T, C]` (arXiv
-    2006.08195)."""
+    """`snake` with one alpha for each channel, which is beta too: `[B, T, C]` -> `[B, T, C]`."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         alpha = self.param("alpha", nn.initializers.ones, (x.shape[-1],))
-        return x + jnp.square(jnp.sin(alpha * x)) / (alpha + 1e-9)
+        return snake(x, alpha, alpha)
 
 
 class AntiAliasedSnake(nn.Module):
-    """SnakeBeta at the double rate between two half-band filters: `[B, T, C]` -> `[B, T, C]`.
+    """`snake` at a multiple of the rate, between two filters: `[B, T, C]` -> `[B, T, C]`.
 
     With `lengths` (see `nn.lengths`) the end that is repeated is each item's own.
+
+    Attributes:
+      has_beta: beta is a parameter of its own (SnakeBeta).
+      logarithmic: parameters are logarithms.
+      ratio: of the two rates.
     """
+
+    has_beta: bool = True
+    logarithmic: bool = True
+    ratio: int = 2
 
     @nn.compact
     def __call__(self, x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
-        alpha = self.param("alpha", nn.initializers.zeros, (x.shape[-1],))
-        beta = self.param("beta", nn.initializers.zeros, (x.shape[-1],))
+        init = nn.initializers.zeros if self.logarithmic else nn.initializers.ones
+        alpha = self.param("alpha", init, (x.shape[-1],))
+        beta = self.param("beta", init, (x.shape[-1],)) if self.has_beta else alpha
+        if self.logarithmic:
+            alpha, beta = jnp.exp(alpha), jnp.exp(beta)
         if lengths is None:
-            even, odd = (snake_beta(x, alpha, beta) for x in upsample_by_two(x))
-            return downsample_by_two(even, odd)
-        # The last sample of the double rate is computed by itself, from the frames that it sees:
-        # taken out of `odd` it would cost another pass over all of it.
-        near = last_of(x, lengths, 3)
-        last = snake_beta(upsample_by_two(near)[1][:, -1:], alpha, beta)
-        even, odd = upsample_by_two(fill_after(x, lengths, near[:, -1:]))
-        return downsample_by_two(
-            fill_after(snake_beta(even, alpha, beta), lengths, last),
-            fill_after(snake_beta(odd, alpha, beta), lengths, last),
-        )
+            return downsample(tuple(snake(p, alpha, beta) for p in upsample(x, self.ratio)))
+        # The last sample of the higher rate is computed by itself, from the frames that it sees:
+        # taken out of its phase it would cost another pass over all of it.
+        near = last_of(x, lengths, TAPS_PER_RATIO // 2)
+        last = snake(upsample(near, self.ratio)[-1][:, -1:], alpha, beta)
+        phases = upsample(fill_after(x, lengths, near[:, -1:]), self.ratio)
+        return downsample(tuple(fill_after(snake(p, alpha, beta), lengths, last) for p in phases))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.golden.adapters import (
     ap_bwe,
+    bigvgan,
     codec_models,
     codec_parts,
     critics,
@@ -21,6 +22,7 @@ from tests.golden.adapters import (
 
 ADAPTERS = {
     **ap_bwe.ADAPTERS,
+    **bigvgan.ADAPTERS,
     **codec_models.ADAPTERS,
     **codec_parts.ADAPTERS,
     **critics.ADAPTERS,

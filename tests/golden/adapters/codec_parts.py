@@ -29,10 +29,10 @@ from codecbwe_jax.decoders.network import decoder_rules
 from codecbwe_jax.decoders.transformer import TransformerBackbone, TransformerSettings
 from codecbwe_jax.nn import fsq
 from codecbwe_jax.nn.snake import (
-    downsample_by_two,
+    downsample,
     kaiser_sinc_taps,
-    snake_beta,
-    upsample_by_two,
+    snake,
+    upsample,
 )
 from tests.golden.case import Case, Check
 from tests.golden.networks import Values, load, run, shapes, swap
@@ -192,13 +192,13 @@ def snake_acoustic_encoder(case: Case) -> Values:
     for u in (1, 2, 3):
         results[f"block0_res_unit{u}_out"] = swap(inner[f"block_0/res_unit{u}"])
     own = params["block_0"]["res_unit1"]["snake1"]
-    up = upsample_by_two(inner["conv1"])
-    act = tuple(snake_beta(x, own["alpha"], own["beta"]) for x in up)
+    up = upsample(inner["conv1"])
+    act = tuple(snake(x, np.exp(own["alpha"]), np.exp(own["beta"])) for x in up)
     prefix = "block0_res_unit1_snake1"
     return results | {
         f"{prefix}_upsample_out": swap(interleave(*up)),
         f"{prefix}_act_out": swap(interleave(*act)),
-        f"{prefix}_downsample_out": swap(downsample_by_two(*act)),
+        f"{prefix}_downsample_out": swap(downsample(act)),
     }
 
 

@@ -20,6 +20,7 @@ from codecbwe_jax.discriminators.complex_stft import (
 from codecbwe_jax.discriminators.dac import DacDiscriminator
 from codecbwe_jax.discriminators.magnitude_stft import MultiResolutionMagnitudeDiscriminator
 from codecbwe_jax.discriminators.mpd import MultiPeriodDiscriminator
+from codecbwe_jax.discriminators.scale import MultiScaleDiscriminator, halved
 from codecbwe_jax.discriminators.subband import SubbandDiscriminator
 from codecbwe_jax.interop.weights import from_torch, to_torch
 from codecbwe_jax.losses.adversarial import (
@@ -31,7 +32,7 @@ from codecbwe_jax.losses.adversarial import (
 )
 from tests.golden.adapters.discriminators import flat, full, period_map, spectral_map
 from tests.golden.case import Case
-from tests.golden.networks import Values, swap
+from tests.golden.networks import Values, load, swap
 
 Judgements = list[tuple[jax.Array, list[jax.Array]]]
 
@@ -95,6 +96,8 @@ def build_dac(c: Mapping[str, Any]) -> DacDiscriminator:
         c["fft_sizes"],
         widths.get("mpd_channels", (32, 128, 512, 1024, 1024)),
         widths.get("mrd_channels", 32),
+        rates=c.get("rates", ()),
+        **{f"rate_{k}": c[f"msd_{k}"] for k in ("channels", "groups") if f"msd_{k}" in c},
     )
 
 
@@ -103,7 +106,9 @@ def dac_disc(case: Case) -> Values:
     judged = judgements(case, critic)
 
     def layout(x: Any, i: int) -> np.ndarray:
-        return period_map(x, critic.periods[i]) if i < len(critic.periods) else image(x)
+        if i < len(critic.periods):
+            return period_map(x, critic.periods[i])
+        return image(x) if x.ndim == 4 else swap(x)
 
     judge, fool, matching = losses(judged, "least_squares")
     return maps_of(judged, layout, scores=True) | {
@@ -232,10 +237,69 @@ def avocodo_sbd(case: Case) -> Values:
     }
 
 
+def build_hifigan(c: Mapping[str, Any]) -> dict[str, nn.Module]:
+    """HiFi-GAN's two critics, of a small or of the full config."""
+    m, p = c.get("msd", {}), c.get("mpd", {})
+    return {
+        "mpd": MultiPeriodDiscriminator(channels=c.get("mpd_channels") or p["channels"]),
+        "msd": MultiScaleDiscriminator(
+            c.get("msd_channels") or m["channels"], c.get("msd_groups") or m["groups"]
+        ),
+    }
+
+
+def hifigan_mpd_msd(case: Case) -> Values:
+    waves = {side: case.given(f"y_{side}")[:, 0] for side in ("real", "gen")}
+    results: Values = {}
+    for name, critic in build_hifigan(case.small).items():
+        variables = hifigan_variables(case, name, critic)
+        judge = jax.jit(functools.partial(critic.apply, variables))
+        judged = {side: judge(wave) for side, wave in waves.items()}
+        for side, parts in judged.items():
+            for i, (_, maps) in enumerate(parts):
+                for j, x in enumerate(maps):
+                    value = period_map(x, critic.periods[i]) if name == "mpd" else swap(x)
+                    results[f"{name}{i}_fmap{j}_{side}"] = value
+                results[f"{name}{i}_out_{side}"] = flat(value)
+        scores = [[score for score, _ in parts] for parts in judged.values()]
+        maps = [[m for _, m in parts] for parts in judged.values()]
+        results |= {
+            f"loss_{name}_disc": least_squares_discriminator(*scores),
+            f"loss_{name}_gen": least_squares_generator(scores[1]),
+            # HiFi-GAN's factor of two
+            f"loss_{name}_feature": 2 * feature_matching(*maps),
+        }
+    # one power iteration, as in training
+    judged, moved = critic.apply(variables, waves["real"], mutable="norms")
+    results["train_msd0_out_real"] = judged[0][0]
+    for j in (0, 3, 6):
+        norms = moved["norms"]["scales_0"][f"convs_{j}"]
+        results |= {f"train_msd0_convs{j}_{x}_after": norms[x] for x in "uv"}
+    results["pooled_real_1"] = halved(waves["real"])[:, None]
+    results["pooled_real_2"] = halved(halved(waves["real"]))[:, None]
+    return results
+
+
+def hifigan_variables(case: Case, name: str, critic: nn.Module) -> dict[str, Any]:
+    """Parameters and, of the spectral norms, the two vectors."""
+    prefix = f"{name}.discriminators."
+    weights = {k.removeprefix(f"{name}."): v for k, v in case.weights.items() if prefix in k}
+    vectors = re.compile(r"discriminators\.0\..*weight_[uv]" if name == "msd" else r"(?!)")
+    like = jax.eval_shape(critic.init, jax.random.key(0), np.zeros((1, 8192), np.float32))
+    own = {k: v for k, v in weights.items() if not vectors.fullmatch(k)}
+    variables = {"params": load(critic.torch_rules, own, like["params"])}
+    if name == "msd":
+        rest = {k: v for k, v in weights.items() if k not in own}
+        variables["norms"] = load(critic.state_rules, rest, like["norms"])
+    return variables
+
+
 ADAPTERS = {
     "avocodo_sbd": avocodo_sbd,
     "dac_disc": dac_disc,
+    "dac_msd": dac_disc,
     "encodec_msstftd": encodec_msstftd,
+    "hifigan_mpd_msd": hifigan_mpd_msd,
     "univnet_mrd": univnet_mrd,
     "vocos_mpd": vocos_mpd,
     "vocos_mpd_cond": vocos_mpd,
@@ -244,6 +308,7 @@ ADAPTERS = {
 }
 FULL_NETWORKS = {
     "dac_disc": full(build_dac),
+    "dac_msd": full(build_dac),
     "univnet_mrd": full(build_univnet),
     "vocos_mpd": full(build_vocos_mpd),
     "vocos_mpd_cond": full_conditional(build_vocos_mpd),

@@ -21,6 +21,7 @@ from codecbwe_jax.decoders.convnext import (
 from codecbwe_jax.decoders.imdct_head import ImdctHead, mdct_coefficients
 from codecbwe_jax.decoders.istft_generator import IstftGenerator
 from codecbwe_jax.decoders.istft_head import IstftHead, spectrum_of
+from codecbwe_jax.decoders.resnet import ResNetBackbone, ResNetSettings
 from codecbwe_jax.decoders.upsampler import SnakeUpsampler
 from codecbwe_jax.interop.weights import Rule, from_torch, to_torch, under
 from codecbwe_jax.losses.mel import MelSettings, log_mel
@@ -49,12 +50,15 @@ class Vocos(nn.Module):
 
 def build_vocos(c: Mapping[str, Any], wavtokenizer: bool = False) -> Vocos:
     b, h = c["backbone"], c["head"]
+    head = IstftHead(h["hop_length"], CLIP, h["n_fft"], padding=h["padding"])
+    if "num_blocks" in b:
+        return Vocos(ResNetBackbone(ResNetSettings(b["dim"], b["num_blocks"])), head)
     sizes = b["dim"], b["intermediate_dim"], b["num_layers"], b.get("adanorm_num_embeddings") or 0
     if wavtokenizer:
         backbone = WavTokenizerBackbone(WavTokenizerSettings(*sizes))
     else:
         backbone = ConvNeXtBackbone(ConvNeXtSettings(*sizes))
-    return Vocos(backbone, IstftHead(h["hop_length"], CLIP, h["n_fft"], padding=h["padding"]))
+    return Vocos(backbone, head)
 
 
 def own_weights(case: Case) -> dict[str, np.ndarray]:
@@ -82,14 +86,18 @@ def outputs(case: Case, network: Vocos, inner: Values, audio: Any, prefix: str =
     spectrum = np.asarray(spectrum_of(linear, CLIP)).swapaxes(1, 2)
     results = {
         "backbone.embed": swap(inner["backbone/embed"]),
-        "backbone.norm": inner["backbone/norm"],
-        "backbone.out": inner["backbone/final_layer_norm"],
         "head.linear": linear,
         "head.spec": np.stack([spectrum.real, spectrum.imag], axis=-1),
         "audio": audio,
     }
+    if isinstance(network.backbone, ResNetBackbone):
+        results["backbone.out"] = inner["backbone"]
+    else:
+        results["backbone.norm"] = inner["backbone/norm"]
+        results["backbone.out"] = inner["backbone/final_layer_norm"]
     for i in range(network.backbone.settings.layers):
-        results[f"backbone.convnext.{i}"] = swap(inner[f"backbone/convnext_{i}"])
+        kind = "resnet" if "backbone/resnet_0" in inner else "convnext"
+        results[f"backbone.{kind}.{i}"] = swap(inner[f"backbone/{kind}_{i}"])
     for i in range(6):
         if f"backbone/pos_net_{i}" in inner:
             results[f"backbone.pos_net.{i}"] = swap(inner[f"backbone/pos_net_{i}"])
@@ -275,6 +283,7 @@ ADAPTERS = {
     "linacodec_crossover": linacodec_crossover,
     "linacodec_decoder": linacodec_decoder,
     "vocos_mel": vocos_mel,
+    "vocos_resnet": vocos_mel,
     "vocos_adanorm": vocos_adanorm,
     "vocos_imdct_cos": vocos_imdct("cos"),
     "vocos_imdct_symexp": vocos_imdct("symexp"),
