@@ -56,17 +56,21 @@ def least_squares_generator(fake: Scores, rule: Rule = "sum") -> jax.Array:
     return _reduce([jnp.mean((1 - _float32(f)) ** 2) for f in fake], rule)
 
 
-def feature_matching(real: Maps, fake: Maps, rule: Rule = "sum") -> jax.Array:
+def feature_matching(
+    real: Maps, fake: Maps, rule: Rule = "sum", relative: bool = False
+) -> jax.Array:
     """Mean absolute difference of each pair of feature maps.
 
     "sum" adds all maps of all sub-discriminators; "mean" divides by their number. Real maps are
-    constants. HiFi-GAN's factor 2 belongs to the weight.
+    constants; with `relative`, each difference is divided by their mean absolute value (EnCodec,
+    arXiv 2210.13438, equation 2). HiFi-GAN's factor 2 belongs to the weight.
     """
-    terms = [
-        jnp.mean(jnp.abs(_float32(jax.lax.stop_gradient(r)) - _float32(f)))
-        for real_maps, fake_maps in zip(real, fake, strict=True)
-        for r, f in zip(real_maps, fake_maps, strict=True)
-    ]
+    terms = []
+    for real_maps, fake_maps in zip(real, fake, strict=True):
+        for r, f in zip(real_maps, fake_maps, strict=True):
+            r, f = _float32(jax.lax.stop_gradient(r)), _float32(f)
+            difference = jnp.mean(jnp.abs(r - f))
+            terms.append(difference / jnp.mean(jnp.abs(r)) if relative else difference)
     return _reduce(terms, rule)
 
 

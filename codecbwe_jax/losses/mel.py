@@ -24,6 +24,7 @@ class MelSettings:
       padding: of the STFT.
       floor: mel magnitudes are raised to it before the logarithm.
       power_floor: added under the root of the magnitude (HiFi-GAN: 1e-9).
+      offset: added to mel magnitudes before the logarithm.
     """
 
     rate: int
@@ -37,6 +38,7 @@ class MelSettings:
     padding: Padding = "center"
     floor: float = 1e-5
     power_floor: float = 0.0
+    offset: float = 0.0
 
     def filterbank(self) -> np.ndarray:
         return mel_filterbank(
@@ -57,7 +59,7 @@ def mel(x: jax.Array, settings: MelSettings) -> jax.Array:
 
 def log_mel(x: jax.Array, settings: MelSettings) -> jax.Array:
     """Natural log of `mel`, raised to the floor."""
-    return jnp.log(jnp.maximum(mel(x, settings), settings.floor))
+    return jnp.log(jnp.maximum(mel(x, settings), settings.floor) + settings.offset)
 
 
 def log_mel_l1(target: jax.Array, predicted: jax.Array, settings: MelSettings) -> jax.Array:

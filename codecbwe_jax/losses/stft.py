@@ -11,6 +11,8 @@ import numpy as np
 
 from codecbwe_jax.audio.stft import stft
 
+# of a squared magnitude, so far below any offset that only its gradient at 0 is changed
+FLOOR = 1e-20
 Mean = Callable[[jax.Array], jax.Array]
 
 
@@ -109,3 +111,22 @@ def log_magnitude_distance(
         log_x, log_y = (power * jnp.log10(jnp.maximum(m, floor)) for m in (x, y))
         total += jnp.mean(jnp.abs(log_x - log_y)) + jnp.mean(jnp.abs(x - y))
     return total
+
+
+def log_stft_l1(
+    target: jax.Array,
+    predicted: jax.Array,
+    windows: Sequence[int] = (512, 1024, 2048, 4096),
+    offset: float = 1e-5,
+) -> jax.Array:
+    """Mean over windows (hop a quarter) of mean |ln difference| of magnitudes, to which `offset`
+    is added (brentspell/hifi-gan-bwe criteria.py)."""
+
+    def log_magnitude(waveform: jax.Array, window: int) -> jax.Array:
+        z = stft(waveform, window, window // 4)
+        return jnp.log(clamped_magnitude(z, FLOOR) + offset)
+
+    terms = [
+        jnp.mean(jnp.abs(log_magnitude(target, w) - log_magnitude(predicted, w))) for w in windows
+    ]
+    return jnp.mean(jnp.stack(terms))

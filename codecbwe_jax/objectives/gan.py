@@ -18,8 +18,10 @@ from flax import linen as nn
 from codecbwe_jax.discriminators.banded_stft import MultiBandedStftDiscriminator
 from codecbwe_jax.discriminators.complex_stft import MultiScaleStftDiscriminator
 from codecbwe_jax.discriminators.dac import DacDiscriminator
+from codecbwe_jax.discriminators.hifi_gan_plus import HifiGanPlusDiscriminator
 from codecbwe_jax.discriminators.magnitude_stft import MultiResolutionMagnitudeDiscriminator
 from codecbwe_jax.discriminators.mpd import MultiPeriodDiscriminator
+from codecbwe_jax.discriminators.scale import MultiScaleDiscriminator
 from codecbwe_jax.discriminators.spectral import MultiResolutionDiscriminator
 from codecbwe_jax.discriminators.subband import subband_critic
 from codecbwe_jax.errors import UserError
@@ -31,6 +33,8 @@ from codecbwe_jax.systems.base import System
 
 CRITICS: dict[str, Any] = {
     "mpd": MultiPeriodDiscriminator,
+    "msd": MultiScaleDiscriminator,
+    "hifi_gan_plus": HifiGanPlusDiscriminator,
     "dac": DacDiscriminator,
     "banded_stft": MultiBandedStftDiscriminator,
     "complex_stft": MultiScaleStftDiscriminator,
@@ -41,6 +45,11 @@ CRITICS: dict[str, Any] = {
 }
 # Settings of a critic in the config that are not its network's.
 WEIGHTS = ("weight", "adversarial", "feature_matching")
+
+
+def state_of(critic: str) -> str:
+    """Name of the group that holds what a critic keeps beside its parameters."""
+    return f"{critic}_state"
 
 
 def build_critic(name: str, settings: dict[str, Any]) -> nn.Module:
@@ -87,13 +96,17 @@ class Gan:
         self.turns = self._turns()
 
     def init(self, key: jax.Array) -> dict[str, Any]:
-        """Fresh parameters: "generator", one group for each critic, and the running means of
-        the balancer if there is one."""
+        """Fresh parameters: "generator", one group for each critic and one for its state if it has
+        any (estimates of norms, running statistics), and the running means of the balancer if
+        there is one."""
         keys = jax.random.split(key, 1 + len(self.critics))
         params: dict[str, Any] = {"generator": self.system.init(keys[0])}
-        wave = jax.ShapeDtypeStruct((1, 8192), jnp.float32)
+        wave = jax.ShapeDtypeStruct((1, 65536), jnp.float32)
         for critic_key, (name, critic) in zip(keys[1:], self.critics.items(), strict=True):
-            params[name] = critic.lazy_init(critic_key, wave)["params"]
+            variables = dict(critic.lazy_init(critic_key, wave))
+            params[name] = variables.pop("params")
+            if variables:
+                params[state_of(name)] = variables
         if self.settings.balancer:
             params["balancer"] = initial_state(self.settings.balancer.shares)
         return params
@@ -121,11 +134,18 @@ class Gan:
         fake = self.system.predict(params["generator"], batch)["waveform"]
         real = self.system.target(batch)["waveform"]
         both = jax.lax.stop_gradient(jnp.concatenate([real, fake]))
-        judged = self.critics[name].apply({"params": params[name]}, both)
+        variables = self._variables(params, name)
+        state = [collection for collection in variables if collection != "params"]
+        judged, moved = self.critics[name].apply(variables, both, mutable=state)
         scores = zip(*(jnp.split(score, 2) for score, _ in judged), strict=True)
         loss = self.discriminator_loss(*scores, self.settings.reduction)
         weighted = self.settings.critics[name].weight * loss
-        return weighted, Report({"adversarial": loss}, {})
+        updates = {state_of(name): context.mean(moved)} if state else {}
+        return weighted, Report({"adversarial": loss}, updates)
+
+    def _variables(self, params: Params, name: str) -> dict[str, Any]:
+        """What a critic's `apply` takes: its parameters and its state."""
+        return {"params": params[name], **params.get(state_of(name), {})}
 
     def _generate(
         self, params: Params, batch: Batch, context: Context, adversarial: bool
@@ -156,9 +176,8 @@ class Gan:
 
     def _criticise(self, params: Params, fake: jax.Array, real: jax.Array) -> dict[str, jax.Array]:
         values = {}
-        for name, critic in self.critics.items():
-            judge = functools.partial(critic.apply, {"params": params[name]})
-            judged_fake, judged_real = judge(fake), judge(real)
+        for name in self.critics:
+            judged_real, judged_fake = self._judge_both(params, name, real, fake)
             scores = [score for score, _ in judged_fake]
             rule = self.settings.reduction
             values[f"{name}/adversarial"] = self.generator_loss(scores, rule)
@@ -166,6 +185,16 @@ class Gan:
                 [maps for _, maps in judged_real], [maps for _, maps in judged_fake], rule
             )
         return values
+
+    def _judge_both(self, params: Params, name: str, real: jax.Array, fake: jax.Array) -> Any:
+        """Judgements of both, at once only where a critic wants it: real ones need no gradient."""
+        critic = self.critics[name]
+        judge = functools.partial(critic.apply, self._variables(params, name))
+        if not getattr(critic, "together", False):
+            return judge(real), judge(fake)
+        both, _ = judge(jnp.concatenate([real, fake]), mutable=["batch_stats"])
+        halves = jax.tree.map(lambda x: tuple(jnp.split(x, 2)), both)
+        return jax.tree.transpose(jax.tree.structure(both), jax.tree.structure((0, 0)), halves)
 
     def _ramp(self, step: jax.Array) -> jax.Array:
         s = self.settings

@@ -19,6 +19,11 @@ def _phase(predicted: Features, target: Features, system: System) -> jax.Array:
     return sum(spectral.phase_losses(target["phase"], predicted["phase"]).values())
 
 
+def _log_mel(p: Features, t: Features, system: System, **settings: Any) -> jax.Array:
+    settings = mel.MelSettings(system.output_rate, **settings)
+    return mel.log_mel_l1(t["waveform"], p["waveform"], settings)
+
+
 def _upper_band_mel(p: Features, t: Features, system: System, **settings: Any) -> jax.Array:
     settings.setdefault("band_edge_hz", system.input_rate / 2)
     return mel.upper_band_mel(t["waveform"], p["waveform"], system.output_rate, **settings)
@@ -34,6 +39,8 @@ LOSSES: dict[str, Reconstruction] = {
         t["waveform"], p["waveform"], s.output_rate, **kw
     ),
     "upper_band_mel": _upper_band_mel,
+    "log_mel": _log_mel,
+    "log_stft": lambda p, t, s, **kw: stft.log_stft_l1(t["waveform"], p["waveform"], **kw),
     "multi_resolution_stft": lambda p, t, s, **kw: stft.multi_resolution_stft(
         t["waveform"], p["waveform"], **kw
     )[0],

@@ -12,6 +12,13 @@ SMALL = {
     "mpd": NARROW,
     "dac": {"channels": 2, "period_channels": (2, 2, 2, 2, 2)},
     "subband": {"features": ((2, 2, 2, 2, 2),) * 3},
+    "msd": {"channels": (16,) * 7},
+    "hifi_gan_plus": {
+        "channels": (4, 4, 4, 4, 4, 4),
+        "groups": (1, 1, 1, 1, 1, 1),
+        "mel_channels": 4,
+        "trains": False,
+    },
 }
 
 
@@ -19,20 +26,20 @@ SMALL = {
 def test_silence_and_any_length(name: str) -> None:
     """Parameters made for one length judge another; digital silence has finite gradients."""
     critic = build_critic(name, SMALL.get(name, {"channels": 2}))
-    params = critic.lazy_init(jax.random.key(0), jax.ShapeDtypeStruct((1, 8192), np.float32))
+    params = critic.lazy_init(jax.random.key(0), jax.ShapeDtypeStruct((1, 65536), np.float32))
 
     def total(waveform: jax.Array) -> jax.Array:
         judged = critic.apply(params, waveform)
         assert all(score.shape[0] % len(waveform) == 0 for score, _ in judged)
         return sum(score.sum() + sum(m.sum() for m in maps) for score, maps in judged)
 
-    for samples in (9000, 9601):
+    for samples in (40000, 40401) if name == "hifi_gan_plus" else (9000, 9601):
         gradient = jax.jit(jax.grad(total))(np.zeros((2, samples), np.float32))
         assert np.isfinite(gradient).all()
 
 
 def test_a_wrong_setting_is_named() -> None:
-    with pytest.raises(UserError, match=r"critics\.patch: known are mpd, dac, banded_stft"):
+    with pytest.raises(UserError, match=r"critics\.patch: known are mpd, msd, hifi_gan_plus"):
         build_critic("patch", {})
     with pytest.raises(UserError, match=r"critics\.dac: .*'widths'"):
         build_critic("dac", {"widths": 3})

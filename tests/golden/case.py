@@ -69,7 +69,8 @@ class Case:
     def full_keys(self) -> dict[str, list[int]]:
         """Names and shapes of the official full-size state dict."""
         path = self.folder / "full_keys.json"
-        return dict(json.loads(path.read_text())) if path.exists() else {}
+        keys = dict(json.loads(path.read_text())) if path.exists() else {}
+        return keys.get("weight_norm_form", keys)
 
     def figure(self, name: str) -> float:
         """The case's own conditioning figure of a tensor, 0 if none is given."""

@@ -14,6 +14,7 @@ from tests.golden.adapters import (
     critics,
     discriminators,
     heads,
+    hifi_gan_bwe,
     losses,
     metrics,
     signal,
@@ -28,6 +29,7 @@ ADAPTERS = {
     **critics.ADAPTERS,
     **discriminators.ADAPTERS,
     **heads.ADAPTERS,
+    **hifi_gan_bwe.ADAPTERS,
     **losses.ADAPTERS,
     **metrics.ADAPTERS,
     **signal.ADAPTERS,
@@ -37,9 +39,11 @@ ADAPTERS = {
 # kind -> function of `full_config` that gives (rules, parameter shapes) at official size
 FULL_NETWORKS = {
     **ap_bwe.FULL_NETWORKS,
+    **bigvgan.FULL_NETWORKS,
     **codec_models.FULL_NETWORKS,
     **codec_parts.FULL_NETWORKS,
     **critics.FULL_NETWORKS,
     **discriminators.FULL_NETWORKS,
+    **hifi_gan_bwe.FULL_NETWORKS,
     **vocos.FULL_NETWORKS,
 }

@@ -83,4 +83,4 @@ ADAPTERS = {
     "bigvgan_snake_tanh": bigvgan,
     "bigvgan_activation1d": bigvgan_activation1d,
 }
-FULL_NETWORKS = {}
+FULL_NETWORKS = {"bigvgan": full_bigvgan, "bigvgan_snake_tanh": full_bigvgan}

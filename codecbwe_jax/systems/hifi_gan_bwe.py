@@ -1,0 +1,170 @@
+"""HiFi-GAN+: a non-causal WaveNet on the upsampled waveform (post-hoc, waveform to waveform).
+
+Su, Wang, Finkelstein, Jin, "Bandwidth Extension is All You Need", ICASSP 2021, as in
+brentspell/hifi-gan-bwe (MIT). At official size 1 055 105 parameters and 54.9 GMAC per second of 48
+kHz audio: every layer runs at the output's rate. One model takes any input rate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from codecbwe_jax.audio.resample import resample
+from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
+from codecbwe_jax.interop.weights import Rule
+from codecbwe_jax.nn.conv import WeightNormConv
+from codecbwe_jax.systems.base import Features, Params, System
+
+
+class WaveNet(nn.Module):
+    """Gated dilated convolutions whose skips are added: `[B, T, 1]` -> `[B, T, 1]`, unbounded.
+
+    Attributes:
+      channels: width; a gate halves it.
+      stacks, layers: each stack has so many layers.
+      dilation_base: a layer's dilation over that of the layer before it.
+      dtype: of the convolutions.
+    """
+
+    channels: int = 128
+    stacks: int = 2
+    layers: int = 8
+    dilation_base: int = 3
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = self._conv(self.channels, 1, 1, "conv_in")(x)
+        skips = 0.0
+        count = self.stacks * self.layers
+        for i in range(count):
+            dilation = self.dilation_base ** (i % self.layers)
+            layer = WaveNetLayer(self.channels, dilation, self.dtype, name=f"layers_{i}")
+            x, skip = layer(x)
+            skips += skip
+        return self._conv(1, 1, 1, "conv_out")(skips * math.sqrt(1 / count))
+
+    def _conv(self, features: int, taps: int, dilation: int, name: str) -> WeightNormConv:
+        return dilated_conv(features, taps, dilation, self.dtype, name)
+
+
+class WaveNetLayer(nn.Module):
+    """`[B, T, C]` -> (what the next layer takes, what is added to the output), `[B, T, C]` each.
+
+    Attributes: as of `WaveNet`, and the layer's dilation.
+    """
+
+    channels: int
+    dilation: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        both = dilated_conv(self.channels, 3, self.dilation, self.dtype, "conv")(x)
+        value, gate = jnp.split(both, 2, axis=-1)
+        y = jnp.tanh(value) * nn.sigmoid(gate)
+        skip = dilated_conv(self.channels, 1, 1, self.dtype, "conv_skip")(y)
+        out = dilated_conv(self.channels, 1, 1, self.dtype, "conv_out")(y)
+        return (out + x) * math.sqrt(0.5), skip
+
+
+def dilated_conv(
+    features: int, taps: int, dilation: int, dtype: jnp.dtype, name: str
+) -> WeightNormConv:
+    """A convolution of the same length."""
+    side = dilation * (taps - 1) // 2
+    return WeightNormConv(features, (taps,), (1,), ((side, side),), dtype, (dilation,), name=name)
+
+
+@dataclasses.dataclass(frozen=True)
+class HifiGanBwe(System):
+    """HiFi-GAN+ as a system.
+
+    Attributes:
+      input_rate, output_rate: in Hz.
+      channels, stacks, layers, dilation_base: see `WaveNet`.
+      resampler: filter of the input's upsampling, a name in `audio.sinc.SINC_FILTERS`. The
+        published weights need "kaiser16".
+      compute_dtype: "float32" or "bfloat16".
+    """
+
+    takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
+    any_input_rate: ClassVar[bool] = True
+    torch_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("conv_in", "_wavenet._conv_in", "wn_conv1d"),
+        Rule("layers_{i}/{conv}", "_wavenet._layers.{i}._{conv}", "wn_conv1d"),
+        Rule("conv_out", "_wavenet._conv_out", "wn_conv1d"),
+    )
+
+    input_rate: int = 16000
+    output_rate: int = 48000
+    channels: int = 128
+    stacks: int = 2
+    layers: int = 8
+    dilation_base: int = 3
+    resampler: str = "kaiser16"
+    compute_dtype: str = "float32"
+
+    @property
+    def torch_constants(self) -> dict[str, np.ndarray]:
+        """What the original's checkpoints hold beside parameters."""
+        return {"sample_rate": np.asarray(self.output_rate, np.int64)}
+
+    @property
+    def network(self) -> WaveNet:
+        dtype = jnp.dtype(self.compute_dtype)
+        return WaveNet(self.channels, self.stacks, self.layers, self.dilation_base, dtype)
+
+    @property
+    def padding(self) -> int:
+        """Output samples on each side that the network sees: 6560 at official size."""
+        return self.stacks * sum(self.dilation_base**i for i in range(self.layers))
+
+    @property
+    def receptive_field(self) -> int:
+        width = sinc_kernel(self.input_rate, self.output_rate, SINC_FILTERS[self.resampler])[1]
+        return math.ceil(self.padding * self.input_rate / self.output_rate) + width + 1
+
+    @property
+    def delay(self) -> int:
+        return self.receptive_field
+
+    @property
+    def alignment(self) -> int:
+        return self.input_rate // math.gcd(self.input_rate, self.output_rate)
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters: nested dict of float32 arrays."""
+        wave = jax.ShapeDtypeStruct((1, 8, 1), jnp.float32)
+        return self.network.lazy_init(key, wave)["params"]
+
+    def generate(self, params: Params, wide: jax.Array) -> jax.Array:
+        """The network on an upsampled waveform: `[B, samples]` -> `[B, samples]`."""
+        side = self.padding
+        padded = jnp.pad(wide, ((0, 0), (side, side)))
+        y = self.network.apply({"params": params}, padded[..., None])[..., 0]
+        return jnp.tanh(y.astype(jnp.float32))[:, side : side + wide.shape[1]]
+
+    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+        """Waveform `[B, n]` at input_rate -> `[B, ceil(n * output_rate / input_rate)]`."""
+        del key  # nothing is drawn
+        return self.generate(
+            params, resample(inputs, self.input_rate, self.output_rate, self.resampler)
+        )
+
+    def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
+        """The predicted "waveform"."""
+        wide = resample(batch["input"], self.input_rate, self.output_rate, self.resampler)
+        return {"waveform": self.generate(params, wide[:, : batch["target"].shape[1]])}
+
+    def target(self, batch: Mapping[str, jax.Array]) -> Features:
+        """The true "waveform"."""
+        return {"waveform": batch["target"]}
