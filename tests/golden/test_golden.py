@@ -17,8 +17,11 @@ from codecbwe_jax.interop.weights import torch_layout
 from tests.golden.adapters import ADAPTERS, FULL_NETWORKS
 from tests.golden.case import RELATIVE, Case, Check, compare
 
-# filters of anti-aliased activations, and a rate
-CONSTANTS = re.compile(r".*(upsample|lowpass|downsample)\.filter|sample_rate")
+# filters of anti-aliased activations, a rate, and what Opus keeps beside parameters
+CONSTANTS = re.compile(
+    r".*(upsample|lowpass|downsample)\.filter|sample_rate"
+    r"|upsampler\..*|af\d\.overlap_win|tdshape\d\.interpolate_weight"
+)
 DEFAULT = Path(__file__).with_name("cases")
 
 

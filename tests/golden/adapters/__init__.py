@@ -18,6 +18,7 @@ from tests.golden.adapters import (
     losses,
     metrics,
     signal,
+    streaming,
     vocos,
 )
 
@@ -33,6 +34,7 @@ ADAPTERS = {
     **losses.ADAPTERS,
     **metrics.ADAPTERS,
     **signal.ADAPTERS,
+    **streaming.ADAPTERS,
     **vocos.ADAPTERS,
 }
 
@@ -45,5 +47,6 @@ FULL_NETWORKS = {
     **critics.FULL_NETWORKS,
     **discriminators.FULL_NETWORKS,
     **hifi_gan_bwe.FULL_NETWORKS,
+    **streaming.FULL_NETWORKS,
     **vocos.FULL_NETWORKS,
 }

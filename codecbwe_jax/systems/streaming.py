@@ -1,0 +1,101 @@
+"""What systems that run on a stream have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from codecbwe_jax.nn import causal
+from codecbwe_jax.systems.base import Features, Params, System
+
+
+class StreamingSystem(System):
+    """A causal network that takes whole frames and carries its past as an explicit state.
+
+    A whole waveform and a stream of frames go through the same network, from the same state.
+
+    Attributes:
+      frame_length: input samples of a frame.
+      lag: output samples by which what the network returns is behind its input.
+      network: Linen module, `[B, n]` at input_rate -> `[B, n * output_rate / input_rate]`.
+    """
+
+    takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
+    frame_length: int
+    lag: int
+
+    @property
+    def network(self) -> nn.Module:
+        raise NotImplementedError
+
+    @property
+    def delay(self) -> int:
+        """A frame, less the sample that completes it, and the lag."""
+        return self.frame_length + math.ceil(self.lag * self.input_rate / self.output_rate)
+
+    @property
+    def alignment(self) -> int:
+        return self.frame_length
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters: nested dict of float32 arrays."""
+        wave = jax.ShapeDtypeStruct((1, self.frame_length), jnp.float32)
+        return self.network.lazy_init(key, wave, mutable="params")["params"]
+
+    def begin(self, params: Params, batch: int = 1) -> causal.State:
+        """The state before the first frame."""
+        frame = jnp.zeros((batch, self.frame_length), jnp.float32)
+        return causal.begin(self.network, params, frame)
+
+    def step(
+        self, params: Params, state: causal.State, frames: jax.Array
+    ) -> tuple[causal.State, jax.Array]:
+        """Whole frames of a stream.
+
+        Args:
+          params: see `folded`.
+          state: from `begin` or the step before.
+          frames: `[B, k * frame_length]`.
+
+        Returns:
+          The next state, of the same shapes, and `[B, k * frame_length * output_rate /
+          input_rate]`, `lag` samples behind the input.
+        """
+        variables = {"params": params, "stream": state}
+        out, moved = self.network.apply(variables, frames, mutable=["stream"])
+        return moved["stream"], out
+
+    def folded(self, params: Params) -> Params:
+        """Parameters for `step` alone, quicker to run."""
+        return causal.folded(params)
+
+    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+        """Waveform `[B, n]` at input_rate -> `[B, ceil(n * output_rate / input_rate)]`."""
+        del key  # nothing is drawn
+        return self._aligned(self.network, params, inputs)[0]
+
+    def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
+        """The predicted "waveform"."""
+        waveform, _ = self._aligned(self.network, params, batch["input"])
+        return {"waveform": waveform[:, : batch["target"].shape[1]]}
+
+    def target(self, batch: Mapping[str, jax.Array]) -> Features:
+        """The true "waveform"."""
+        return {"waveform": batch["target"]}
+
+    def _aligned(
+        self, network: nn.Module, params: Params, inputs: jax.Array, **settings: Any
+    ) -> tuple[jax.Array, Any]:
+        """The network on a whole waveform, without its lag, and what it kept."""
+        samples = inputs.shape[1]
+        total = math.ceil(samples * self.output_rate / self.input_rate)
+        ratio = self.output_rate / self.input_rate
+        frames = math.ceil((total + self.lag) / ratio / self.frame_length)
+        padded = jnp.pad(inputs, ((0, 0), (0, frames * self.frame_length - samples)))
+        out = network.apply({"params": params}, padded, **settings)
+        return out[:, self.lag : self.lag + total], None
