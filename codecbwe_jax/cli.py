@@ -64,10 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     cache.set_defaults(run=_cache)
 
     extend = commands.add_parser("extend", help="extend audio files")
-    extend.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="files or folders")
+    extend.add_argument("inputs", nargs="*", type=Path, metavar="IN", help="files or folders")
     extend.add_argument("--model", required=True, help="folder, or sinc, band_replication")
+    extend.add_argument(
+        "--stream",
+        action="store_true",
+        help="raw mono PCM from standard input to standard output, at the model's rates",
+    )
     extend.add_argument("--codec", help="makes a native decoder's tokens (default: its own)")
-    extend.add_argument("--output", type=Path, required=True, help="folder, or file for one input")
+    extend.add_argument("--output", type=Path, help="folder, or file for one input")
     extend.add_argument("--bits", choices=tuple(SUBTYPES), default="16")
     extend.add_argument("--chunk-seconds", type=float, default=4.0)
     extend.add_argument("--strict", action="store_true", help="fail if any file was skipped")
@@ -188,7 +193,15 @@ def _cache(args: argparse.Namespace) -> None:
 
 def _extend(args: argparse.Namespace) -> int:
     from codecbwe_jax.inference.batch import extend_files
+    from codecbwe_jax.inference.pipe import extend_pipe
 
+    if args.stream:
+        if args.inputs or args.output or args.codec:
+            raise UserError("--stream reads standard input and writes standard output alone")
+        extend_pipe(args.model, sys.stdin.fileno(), sys.stdout.fileno(), SUBTYPES[args.bits])
+        return 0
+    if not args.inputs or not args.output:
+        raise UserError("extend needs IN and --output, or --stream")
     skipped = extend_files(
         args.model,
         args.inputs,

@@ -12,7 +12,11 @@ Variants (`configs/ap_bwe.py:VARIANT`):
   tiny_codec  the same on a codec's output, as the demo trains it.
 """
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
+
+from codecbwe_jax.config import load_config
 
 VARIANTS = ("", "house", "tiny", "tiny_codec")
 
@@ -32,9 +36,8 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def original() -> ConfigDict:
-    config = ConfigDict()
+    config = load_config(f"{Path(__file__).with_name('base.py')}:codec_lowpass").unlock()
 
-    config.system = ConfigDict()
     config.system.name = "ap_bwe"
     config.system.input_rate = 16000
     config.system.output_rate = 48000
@@ -48,9 +51,6 @@ def original() -> ConfigDict:
     # "bfloat16" on TPU and GPU; spectra, norms and losses stay float32
     config.system.compute_dtype = "float32"
 
-    config.objective = ConfigDict()
-    config.objective.name = "gan"
-    config.objective.adversarial = "hinge"
     # sub-discriminators are added, not averaged
     config.objective.reduction = "sum"
     config.objective.losses = ConfigDict(
@@ -61,8 +61,7 @@ def original() -> ConfigDict:
             "consistency": {"weight": 90.0},
         }
     )
-    # weight: of the critic's own loss; adversarial, feature_matching: in the generator's loss;
-    # dtype: of its convolutions ("bfloat16" on TPU and GPU)
+    # dtype: of the convolutions ("bfloat16" on TPU and GPU)
     config.objective.critics = ConfigDict(
         {
             "mpd": {
@@ -77,71 +76,17 @@ def original() -> ConfigDict:
             "mrpd": spectral_critic(),
         }
     )
-    # step from which critics train, and over how many more their weight rises to full
-    config.objective.adversarial_from = 0
-    config.objective.ramp_steps = 0
-    # with init_from: the generator stands still for so many steps while fresh critics catch up
-    config.objective.critics_alone_steps = 0
-    # EnCodec's balancer: {"shares": {loss: share}, "total_norm": 1.0, "ema_decay": 0.999}
-    config.objective.balancer = ConfigDict()
+    # 0.999 an epoch: 40 936 utterances in batches of 16
+    config.optimizers.default.decay = 0.999
+    config.optimizers.default.decay_every = 2558
 
-    # for every parameter group; an entry with a group's name ("generator", "mpd") replaces it
-    config.optimizers = ConfigDict({"default": optimizer()})
-
-    config.data = ConfigDict()
-    # a folder, a .txt list or a .jsonl manifest
-    config.data.path = ""
-    # the same for validation; if empty, speakers are held out of data.path
-    config.data.valid_path = ""
-    config.data.valid_share = 0.1
-    # "lowpass": band-limited recordings; "codec_online", "codec_cached": a codec's own output,
-    # made in the step or by `codecbwe cache`
     config.data.input = "lowpass"
-    # folder of the codec, what it computes in, and the stretch that it encodes at once
-    config.data.codec = ""
-    config.data.codec_dtype = "bfloat16"
-    config.data.chunk_seconds = 4.0
-    config.data.cache = ""
     config.data.segment_samples = 8000
     config.data.lowpass = ("torchaudio",)
-    config.data.gain_db = (0.0, 0.0)
     config.data.balance_speakers = False
-    # "measure" every file, or trust the "manifest"
-    config.data.bandwidth = "measure"
-    # least real bandwidth; 0 takes half of the output's band
-    config.data.min_bandwidth_hz = 0.0
-    config.data.min_seconds = 0.0
-    config.data.max_seconds = 3600.0
-    config.data.max_wer = 1.0
-    config.data.max_cer = 1.0
-    config.data.speakers = ()
-    # processes that read; 0 uses threads of the main one
-    config.data.workers = 0
-
-    config.train = ConfigDict()
-    config.train.seed = 1234
     config.train.steps = 500_000
-    config.train.batch_size = 16
-    config.train.micro_batches = 1
-    config.train.log_every = 100
-    # of the generator's moving average, which is then what is evaluated and exported; 0: none
     config.train.ema_decay = 0.0
-    # a converted, exported or work folder whose generator to start from
-    config.train.init_from = ""
-    config.train.max_skipped_in_row = 20
-    # "pmap" or "shard_map"
-    config.train.mapping = "pmap"
-
-    config.checkpoint = ConfigDict()
-    config.checkpoint.every = 5000
-    config.checkpoint.keep_last = 2
-    # a figure of an evaluator whose best checkpoint is kept too
     config.checkpoint.best = "valid/lsd_high"
-    config.checkpoint.best_is = "min"
-
-    config.evaluators = ConfigDict(
-        {"valid": {"type": "extension", "every": 5000, "clips": 16, "seconds": 4.0, "media": 3}}
-    )
     return config
 
 
@@ -153,23 +98,6 @@ def spectral_critic() -> dict:
         "adversarial": 0.1,
         "feature_matching": 0.1,
     }
-
-
-def optimizer() -> ConfigDict:
-    return ConfigDict(
-        {
-            "learning_rate": 2e-4,
-            "betas": (0.8, 0.99),
-            "weight_decay": 0.01,
-            "clip_norm": 10.0,
-            "warmup_steps": 0,
-            # 0.999 an epoch: 40 936 utterances in batches of 16
-            "decay": 0.999,
-            "decay_every": 2558,
-            # (regular expression over parameter paths, factor on the rate) pairs; 0.0 freezes
-            "rates": (),
-        }
-    )
 
 
 def house(config: ConfigDict) -> None:
@@ -202,12 +130,13 @@ def tiny(config: ConfigDict) -> None:
     config.objective.critics.mpd.channels = (4, 8, 16, 32, 32)
     config.objective.critics.mrad.channels = 8
     config.objective.critics.mrpd.channels = 8
+    critics = original().optimizers.default.to_dict()
     config.optimizers.default.learning_rate = 2e-3
     config.optimizers.default.warmup_steps = 50
     config.optimizers.default.decay = 0.998
-    config.optimizers.mpd = optimizer()
-    config.optimizers.mrad = optimizer()
-    config.optimizers.mrpd = optimizer()
+    config.optimizers.mpd = ConfigDict(critics)
+    config.optimizers.mrad = ConfigDict(critics)
+    config.optimizers.mrpd = ConfigDict(critics)
     config.data.segment_samples = 9600
     config.train.steps = 1250
     config.train.log_every = 25

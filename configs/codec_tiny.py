@@ -11,13 +11,17 @@ Variants (`configs/codec_tiny.py:VARIANT`):
   quick   what the demo trains, in two: loudness, rhythm and the kind of sound, no formants.
 """
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
+
+from codecbwe_jax.config import load_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
     if variant not in ("", "quick"):
         raise ValueError(f"unknown variant {variant!r}; there is 'quick'")
-    config = ConfigDict()
+    config = load_config(f"{Path(__file__).with_name('base.py')}:lowpass").unlock()
 
     config.system = ConfigDict({"name": "codec", "family": "xcodec2", "output_rate": 16000})
     config.system.compute_dtype = "float32"
@@ -41,9 +45,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.system.ratios = (8, 8, 5)
     config.system.levels = (4, 4, 4, 4, 4, 4, 4, 4)
 
-    config.objective = ConfigDict()
-    config.objective.name = "gan"
-    config.objective.adversarial = "hinge"
     config.objective.reduction = "sum"
     config.objective.losses = ConfigDict(
         {
@@ -60,64 +61,27 @@ def get_config(variant: str = "") -> ConfigDict:
             "code_spread": {"weight": 0.02},
         }
     )
-    config.objective.critics = ConfigDict()
-    config.objective.adversarial_from = 0
-    config.objective.ramp_steps = 0
-    config.objective.critics_alone_steps = 0
-    config.objective.balancer = ConfigDict()
-
-    config.optimizers = ConfigDict(
+    config.optimizers.default.update(
         {
-            "default": {
-                "learning_rate": 3e-3,
-                "betas": (0.8, 0.99),
-                "weight_decay": 0.0,
-                "clip_norm": 1.0,
-                "warmup_steps": 100,
-                "decay": 0.9992,
-                "decay_every": 1,
-                "rates": (("^semantic_encoder/", 0.0),),
-            }
+            "learning_rate": 3e-3,
+            "weight_decay": 0.0,
+            "clip_norm": 1.0,
+            "warmup_steps": 100,
+            "decay": 0.9992,
+            "rates": (("^semantic_encoder/", 0.0),),
         }
     )
-
-    config.data = ConfigDict()
-    config.data.path = ""
-    config.data.valid_path = ""
-    config.data.valid_share = 0.1
     config.data.segment_samples = 10240
     config.data.lowpass = ("soxr_hq",)
     config.data.gain_db = (-6.0, 6.0)
     config.data.balance_speakers = False
-    config.data.bandwidth = "measure"
-    config.data.min_bandwidth_hz = 0.0
-    config.data.min_seconds = 0.0
-    config.data.max_seconds = 3600.0
-    config.data.max_wer = 1.0
-    config.data.max_cer = 1.0
-    config.data.speakers = ()
-    config.data.workers = 0
-
-    config.train = ConfigDict()
-    config.train.seed = 1234
     config.train.steps = 3000
     config.train.batch_size = 2
-    config.train.micro_batches = 1
-    config.train.log_every = 100
     config.train.ema_decay = 0.99
-    config.train.init_from = ""
-    config.train.max_skipped_in_row = 20
-    config.train.mapping = "pmap"
-
-    config.checkpoint = ConfigDict()
     config.checkpoint.every = 1000
     config.checkpoint.keep_last = 1
     config.checkpoint.best = ""
-    config.checkpoint.best_is = "min"
-
-    config.evaluators = ConfigDict(
-        {"valid": {"type": "extension", "every": 1000, "clips": 8, "seconds": 2.0, "media": 1}}
-    )
+    config.evaluators.valid.update({"every": 1000, "clips": 8, "seconds": 2.0, "media": 1})
     if variant == "quick":
         quick(config)
     return config

@@ -12,7 +12,11 @@ Variants (`configs/native_istft.py:VARIANT`): words with "_" between them, as in
 The recipe of all native decoders stands here; the other `configs/native_*.py` change the system.
 """
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
+
+from codecbwe_jax.config import load_config
 
 RATES = {"24k": 24000, "32k": 32000, "44k": 44100, "48k": 48000}
 BACKBONES = {
@@ -38,7 +42,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def recipe(rate: int) -> ConfigDict:
-    config = ConfigDict()
+    config = load_config(f"{Path(__file__).with_name('base.py')}:codec").unlock()
 
     config.system = ConfigDict({"name": "native_istft", "output_rate": rate})
     # of the codec: its quantiser's levels, the width of its latents, its tokens a second
@@ -67,11 +71,6 @@ def recipe(rate: int) -> ConfigDict:
     # "bfloat16" on TPU and GPU; the head, spectra and losses stay float32
     config.system.compute_dtype = "float32"
 
-    config.objective = ConfigDict()
-    config.objective.name = "gan"
-    config.objective.adversarial = "hinge"
-    # over sub-discriminators and their feature maps
-    config.objective.reduction = "mean"
     config.objective.losses = ConfigDict(
         {
             "multi_scale_mel": {"weight": 15.0},
@@ -95,84 +94,21 @@ def recipe(rate: int) -> ConfigDict:
     # 0-20 k reconstruction, a ramp to 100 k, full to 400 k
     config.objective.adversarial_from = 20_000
     config.objective.ramp_steps = 80_000
-    config.objective.critics_alone_steps = 0
-    # EnCodec's balancer: {"shares": {loss: share}, "total_norm": 1.0, "ema_decay": 0.999}
-    config.objective.balancer = ConfigDict()
-
-    config.optimizers = ConfigDict({"default": optimizer(2e-4, ())})
     # a new head beside a trained backbone; the way out of the quantiser belongs to the tokens
-    config.optimizers.generator = optimizer(
-        1e-4, (("^quantizer/", 0.0), ("^acoustic_decoder/head/", 1.0), ("", 0.1))
-    )
+    config.optimizers.generator = ConfigDict(config.optimizers.default.to_dict())
+    config.optimizers.generator.learning_rate = 1e-4
+    rates = (("^quantizer/", 0.0), ("^acoustic_decoder/head/", 1.0), ("", 0.1))
+    config.optimizers.generator.rates = rates
 
-    config.data = ConfigDict()
-    # a folder, a .txt list or a .jsonl manifest
-    config.data.path = ""
-    # the same for validation; if empty, speakers are held out of data.path
-    config.data.valid_path = ""
-    config.data.valid_share = 0.1
-    # "codec_online": the codec's encoder runs in the step; "codec_cached": `codecbwe cache` made
-    # the tokens
-    config.data.input = "codec_online"
-    config.data.codec = ""
-    config.data.codec_dtype = "bfloat16"
-    config.data.chunk_seconds = 4.0
-    config.data.cache = ""
     config.data.segment_samples = rate
-    config.data.balance_speakers = True
-    config.data.bandwidth = "measure"
-    # least real bandwidth; 0 takes half of the output's band
-    config.data.min_bandwidth_hz = 0.0
-    config.data.min_seconds = 0.0
-    config.data.max_seconds = 3600.0
-    config.data.max_wer = 1.0
-    config.data.max_cer = 1.0
-    config.data.speakers = ()
-    config.data.workers = 0
-
-    config.train = ConfigDict()
-    config.train.seed = 1234
-    config.train.steps = 400_000
-    config.train.batch_size = 16
-    config.train.micro_batches = 1
-    config.train.log_every = 100
-    config.train.ema_decay = 0.999
     # "codec": the decoder of data.codec; a folder of a codec or a native decoder; "": from scratch
     config.train.init_from = "codec"
-    config.train.max_skipped_in_row = 20
-    config.train.mapping = "pmap"
-
-    config.checkpoint = ConfigDict()
-    config.checkpoint.every = 5000
-    config.checkpoint.keep_last = 2
-    config.checkpoint.best = "valid/lsd"
-    config.checkpoint.best_is = "min"
-
-    config.evaluators = ConfigDict(
-        {"valid": {"type": "extension", "every": 5000, "clips": 16, "seconds": 4.0, "media": 3}}
-    )
     return config
 
 
 def critic() -> dict:
     """weight: of the critic's own loss; adversarial, feature_matching: in the decoder's."""
     return {"dtype": "float32", "weight": 1.0, "adversarial": 1.0, "feature_matching": 2.0}
-
-
-def optimizer(learning_rate: float, rates: tuple) -> ConfigDict:
-    return ConfigDict(
-        {
-            "learning_rate": learning_rate,
-            "betas": (0.8, 0.99),
-            "weight_decay": 0.01,
-            "clip_norm": 10.0,
-            "warmup_steps": 0,
-            "decay": 0.999996,
-            "decay_every": 1,
-            # (regular expression over parameter paths, factor on the rate) pairs; 0.0 freezes
-            "rates": rates,
-        }
-    )
 
 
 def tiny(config: ConfigDict, rate: int) -> None:

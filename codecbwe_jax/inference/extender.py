@@ -3,11 +3,13 @@
 A long input is cut into chunks that overlap by the system's receptive field on both sides, at
 places where the frames of a chunk are frames of the whole, and the overlap is trimmed. Every
 input, short or long, takes this way: it is reflected at both ends, so the network always sees its
-full context and a result does not depend on how the input is cut.
+full context and a result does not depend on how the input is cut. A streaming system sees nothing
+ahead: it takes its input as it would arrive.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -21,11 +23,15 @@ import soxr
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.inference.streaming import StreamingExtender, StreamProgram
+from codecbwe_jax.systems.base import System
+from codecbwe_jax.systems.streaming import StreamingSystem
 
 MIN_RATE = 8000
 # Chunk lengths in seconds: the rest of a file takes the shortest that holds it, so few shapes are
 # ever compiled.
 BUCKETS = (0.25, 1.0, 4.0)
+COMPILING = "compiling for this machine (once; kept for next time) ..."
 
 
 def _to_stderr(text: str) -> None:
@@ -56,12 +62,9 @@ class BandwidthExtender:
         self.system = model.system
         self._params = jax.device_put(model.params)
         self._say = say
-        self._compiled: set[int] = set()
-        self._extend = jax.jit(self.system.extend)
-        align = self.system.alignment
-        self._context = -(-self.system.receptive_field // align) * align
-        seconds = sorted({b for b in BUCKETS if b < chunk_seconds} | {chunk_seconds})
-        self._chunks = [max(1, round(s * self.system.input_rate / align)) * align for s in seconds]
+        self._chunk_seconds = chunk_seconds
+        self._at: dict[int, _Chunks] = {}
+        self._program: StreamProgram | None = None
 
     @classmethod
     def load(cls, where: str | Path, **settings: float) -> BandwidthExtender:
@@ -79,7 +82,8 @@ class BandwidthExtender:
         Args:
           waveform: `[samples]` or `[samples, channels]`, any length from 1; each channel is
             extended by itself.
-          rate: in Hz, 8000 or more; resampled to the system's input rate with soxr.
+          rate: in Hz, 8000 or more; resampled to the system's input rate with soxr, unless it
+            takes any.
 
         Returns:
           float32 `[round(samples * output_rate / rate)]`, with the same channels.
@@ -115,40 +119,87 @@ class BandwidthExtender:
         if rate < MIN_RATE:
             raise UserError(f"the input's rate is {rate} Hz; {MIN_RATE} Hz or more is needed")
         counter = _Counter(blocks)
-        padded = _reflected(_resampled(counter, rate, self.system.input_rate), self._context)
-        buffer = _Buffer(padded)
-        chunk, context = self._chunks[-1], self._context
+        if isinstance(self.system, StreamingSystem):
+            yield from self._causally(counter, rate)
+        else:
+            yield from self._in_chunks(counter, rate)
+
+    def _causally(self, counter: _Counter, rate: int) -> Iterator[np.ndarray]:
+        """As a live stream would be: what a causal network gives does not depend on the future."""
+        if self._program is None:
+            self._say(COMPILING)
+            self._program = StreamProgram(self.model)
+        streams: list[StreamingExtender] = []
         written = 0
-        while buffer.fill(chunk + 2 * context):
-            piece = self._run(buffer.peek(chunk + 2 * context), chunk)
+        for block in _resampled(counter, rate, self.system.input_rate):
+            streams = streams or [StreamingExtender(self._program) for _ in block.T]
+            pairs = zip(streams, block.T, strict=True)
+            piece = np.stack([stream.push(channel) for stream, channel in pairs], axis=1)
             written += len(piece)
             yield piece
-            buffer.drop(chunk)
-        total = round(counter.samples * self.system.output_rate / rate)
+        if streams:
+            total = round(counter.samples * self.system.output_rate / rate)
+            rest = np.stack([stream.flush() for stream in streams], axis=1)
+            missing = max(total - written - len(rest), 0)  # a sample that resampling rounded away
+            yield np.pad(rest, ((0, missing), (0, 0)))[: total - written]
+
+    def _in_chunks(self, counter: _Counter, rate: int) -> Iterator[np.ndarray]:
+        chunks = self._chunks(rate)
+        system, context, longest = chunks.system, chunks.context, chunks.lengths[-1]
+        buffer = _Buffer(_reflected(_resampled(counter, rate, system.input_rate), context))
+        written = 0
+        while buffer.fill(longest + 2 * context):
+            piece = self._run(chunks, buffer.peek(longest + 2 * context), longest)
+            written += len(piece)
+            yield piece
+            buffer.drop(longest)
+        total = round(counter.samples * system.output_rate / rate)
         while written < total:
-            missing = math.ceil(
-                (total - written) * self.system.input_rate / self.system.output_rate
-            )
-            size = next((c for c in self._chunks if c >= missing), chunk)
-            piece = self._run(buffer.peek(size + 2 * context), size)[: total - written]
+            missing = math.ceil((total - written) * system.input_rate / system.output_rate)
+            size = next((c for c in chunks.lengths if c >= missing), longest)
+            window = buffer.peek(size + 2 * context)
+            piece = self._run(chunks, window, size)[: total - written]
             written += len(piece)
             yield piece
             buffer.drop(size)
 
-    def _run(self, window: np.ndarray, chunk: int) -> np.ndarray:
+    def _chunks(self, rate: int) -> _Chunks:
+        """How inputs of a rate are cut: at their own rate if the system takes any."""
+        takes_it = getattr(self.system, "any_input_rate", False) and rate < self.system.output_rate
+        rate = rate if takes_it else self.system.input_rate
+        if rate not in self._at:
+            at_rate = rate != self.system.input_rate
+            system = dataclasses.replace(self.system, input_rate=rate) if at_rate else self.system
+            self._at[rate] = _Chunks(system, self._chunk_seconds)
+        return self._at[rate]
+
+    def _run(self, chunks: _Chunks, window: np.ndarray, chunk: int) -> np.ndarray:
         """One chunk with its context on both sides -> the chunk's own output samples."""
-        if len(window) not in self._compiled:
-            if not self._compiled:
-                self._say("compiling for this machine (once; kept for next time) ...")
-            self._compiled.add(len(window))
-        ratio = self.system.output_rate / self.system.input_rate
-        first, last = round(self._context * ratio), round((self._context + chunk) * ratio)
+        if len(window) not in chunks.compiled:
+            if not chunks.compiled:
+                self._say(COMPILING)
+            chunks.compiled.add(len(window))
+        ratio = chunks.system.output_rate / chunks.system.input_rate
+        first, last = round(chunks.context * ratio), round((chunks.context + chunk) * ratio)
         key = jax.random.key(0)
         columns = [
-            np.asarray(self._extend(self._params, jnp.asarray(channel[None]), key))[0, first:last]
+            np.asarray(chunks.extend(self._params, jnp.asarray(channel[None]), key))[0, first:last]
             for channel in window.T
         ]
         return np.stack(columns, axis=1)
+
+
+class _Chunks:
+    """How inputs of one rate are cut, and what runs on the pieces."""
+
+    def __init__(self, system: System, longest_seconds: float) -> None:
+        align = system.alignment
+        seconds = sorted({b for b in BUCKETS if b < longest_seconds} | {longest_seconds})
+        self.system = system
+        self.extend = jax.jit(system.extend)
+        self.context = -(-system.receptive_field // align) * align
+        self.lengths = [max(1, round(s * system.input_rate / align)) * align for s in seconds]
+        self.compiled: set[int] = set()
 
 
 class _Counter:

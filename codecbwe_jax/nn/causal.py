@@ -129,6 +129,6 @@ class Gru(nn.Module):
             return h, h
 
         h = recall(self, "state", jnp.zeros((x.shape[0], self.size), x.dtype))
-        h, outputs = jax.lax.scan(step, h, (x @ w_in + b_in).swapaxes(0, 1))
+        h, outputs = jax.lax.scan(step, h, (x @ w_in + b_in).swapaxes(0, 1), unroll=2)
         remember(self, "state", h)
         return outputs.swapaxes(0, 1)

@@ -330,6 +330,11 @@ class OpusBbwe(StreamingSystem):
         # the recurrent state has no end; half a second is where it was measured to fade
         return self.input_rate // 2
 
+    def interpolate(self, inputs: jax.Array) -> jax.Array:
+        """The fixed interpolators alone: see `StreamingSystem.interpolate`."""
+        y = DoubleRate().apply({}, inputs[..., None])
+        return (y if self.output_rate == 32000 else ThreeHalvesRate().apply({}, y))[..., 0]
+
     @property
     def torch_constants(self) -> dict[str, np.ndarray]:
         """What the original's checkpoints hold beside parameters."""

@@ -33,6 +33,11 @@ class StreamingSystem(System):
     def network(self) -> nn.Module:
         raise NotImplementedError
 
+    def interpolate(self, inputs: jax.Array) -> jax.Array:
+        """What a stream is without extension: `[B, n]` -> `[B, n * output_rate / input_rate]`,
+        `lag` samples behind the input, no more than two frames of whose past it sees."""
+        raise NotImplementedError
+
     @property
     def delay(self) -> int:
         """A frame, less the sample that completes it, and the lag."""
@@ -77,25 +82,23 @@ class StreamingSystem(System):
     def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
         """Waveform `[B, n]` at input_rate -> `[B, ceil(n * output_rate / input_rate)]`."""
         del key  # nothing is drawn
-        return self._aligned(self.network, params, inputs)[0]
+        return self.aligned(params, inputs)
 
     def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
         """The predicted "waveform"."""
-        waveform, _ = self._aligned(self.network, params, batch["input"])
+        waveform = self.aligned(params, batch["input"])
         return {"waveform": waveform[:, : batch["target"].shape[1]]}
 
     def target(self, batch: Mapping[str, jax.Array]) -> Features:
         """The true "waveform"."""
         return {"waveform": batch["target"]}
 
-    def _aligned(
-        self, network: nn.Module, params: Params, inputs: jax.Array, **settings: Any
-    ) -> tuple[jax.Array, Any]:
-        """The network on a whole waveform, without its lag, and what it kept."""
+    def aligned(self, params: Params, inputs: jax.Array, **settings: Any) -> jax.Array:
+        """The network on a whole waveform, without its lag; settings are `apply`'s."""
         samples = inputs.shape[1]
         total = math.ceil(samples * self.output_rate / self.input_rate)
-        ratio = self.output_rate / self.input_rate
-        frames = math.ceil((total + self.lag) / ratio / self.frame_length)
+        needed = math.ceil((total + self.lag) * self.input_rate / self.output_rate)
+        frames = math.ceil(needed / self.frame_length)
         padded = jnp.pad(inputs, ((0, 0), (0, frames * self.frame_length - samples)))
-        out = network.apply({"params": params}, padded, **settings)
-        return out[:, self.lag : self.lag + total], None
+        out = self.network.apply({"params": params}, padded, **settings)
+        return out[:, self.lag : self.lag + total]

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from codecbwe_jax.nn.nsvq import Nsvq, nearest, substitute
 from codecbwe_jax.systems.opus_bbwe import (
     BAND_CENTRES,
     DoubleRate,
@@ -58,5 +60,30 @@ def full_opus(c: Mapping[str, Any]) -> tuple[Any, Any]:
     return system.torch_rules, jax.eval_shape(system.init, jax.random.key(0))
 
 
-ADAPTERS = {"opus_bbwenet": opus_bbwenet}
+def nsvq(case: Case) -> Values:
+    x, noise = case.given("x"), case.given("random")
+    codebook = case.weights["codebooks"]
+    indices = nearest(x, codebook)
+
+    def trained(x: Any, codebook: Any) -> Any:
+        return substitute(x, codebook[indices], noise)
+
+    out, pullback = jax.vjp(trained, x, jnp.asarray(codebook))
+    grad_x, grad_codebook = pullback(case.given("cotangent"))
+    counts = np.bincount(indices, minlength=len(codebook))
+    shares = counts / counts.sum()
+    quantiser = Nsvq(len(codebook))
+    return {
+        "indices": indices,
+        "out_train": out,
+        "out_inference": quantiser.apply({"params": {"codebooks": codebook}}, x),
+        "grad_x": grad_x,
+        "grad_codebook": grad_codebook,
+        # the original counts the batches that used a code, not the uses
+        "counts": (counts > 0).astype(np.int32),
+        "perplexity": np.exp(-np.sum(shares * np.log(shares + 1e-12))),
+    }
+
+
+ADAPTERS = {"nsvq": nsvq, "opus_bbwenet": opus_bbwenet}
 FULL_NETWORKS = {"opus_bbwenet": full_opus}
