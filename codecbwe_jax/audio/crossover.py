@@ -104,6 +104,48 @@ def fir_crossover(
     return high + difference[..., 0]
 
 
+def high_pass(
+    x: jax.Array,
+    rate: int,
+    stop_hz: float = 7000.0,
+    pass_hz: float = 8000.0,
+    attenuation_db: float = 100.0,
+) -> jax.Array:
+    """Linear-phase high-pass without delay; arguments as of `high_pass_taps`, x `[batch,
+    samples]`."""
+    taps = high_pass_taps(rate, stop_hz, pass_hz, attenuation_db)
+    y = jax.lax.conv_general_dilated(
+        x[..., None],
+        taps[:, None, None],
+        window_strides=(1,),
+        padding=[(len(taps) // 2, len(taps) // 2)],
+        dimension_numbers=("NWC", "WIO", "NWC"),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    return y[..., 0]
+
+
+def high_pass_taps(
+    rate: int, stop_hz: float = 7000.0, pass_hz: float = 8000.0, attenuation_db: float = 100.0
+) -> np.ndarray:
+    """A Kaiser-windowed high-pass, 6 dB down midway between the two frequencies.
+
+    Args:
+      rate: sample rate in Hz.
+      stop_hz, pass_hz: where it is down by the attenuation, and where it passes all.
+      attenuation_db: below stop_hz.
+
+    Returns:
+      float32 `[odd]`.
+    """
+    count, beta = scipy.signal.kaiserord(attenuation_db, (pass_hz - stop_hz) / (rate / 2))
+    middle = (stop_hz + pass_hz) / 2
+    taps = scipy.signal.firwin(
+        count | 1, middle, window=("kaiser", beta), pass_zero="highpass", fs=rate
+    )
+    return taps.astype(np.float32)
+
+
 def whole_clip_crossover(
     low: jax.Array, high: jax.Array, rate: int, cutoff_hz: float, transition_bins: int = 8
 ) -> jax.Array:

@@ -118,11 +118,11 @@ class BandwidthExtender:
         """
         if rate < MIN_RATE:
             raise UserError(f"the input's rate is {rate} Hz; {MIN_RATE} Hz or more is needed")
-        counter = _Counter(blocks)
-        if isinstance(self.system, StreamingSystem):
-            yield from self._causally(counter, rate)
+        extend = self._causally if isinstance(self.system, StreamingSystem) else self._in_chunks
+        if getattr(self.system, "stereo", None) == "mid_side":
+            yield from _undone(extend(_Counter(_mid_side(blocks)), rate))
         else:
-            yield from self._in_chunks(counter, rate)
+            yield from extend(_Counter(blocks), rate)
 
     def _causally(self, counter: _Counter, rate: int) -> Iterator[np.ndarray]:
         """As a live stream would be: what a causal network gives does not depend on the future."""
@@ -200,6 +200,17 @@ class _Chunks:
         self.context = -(-system.receptive_field // align) * align
         self.lengths = [max(1, round(s * system.input_rate / align)) * align for s in seconds]
         self.compiled: set[int] = set()
+
+
+def _mid_side(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Two channels as their mean and half difference; other numbers of channels as they are."""
+    for block in blocks:
+        yield block @ np.float32([[0.5, 0.5], [0.5, -0.5]]) if block.shape[1] == 2 else block
+
+
+def _undone(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for block in blocks:
+        yield block @ np.float32([[1, 1], [1, -1]]) if block.shape[1] == 2 else block
 
 
 class _Counter:

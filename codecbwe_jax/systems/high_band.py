@@ -1,0 +1,205 @@
+"""High-band residual: the input, interpolated, plus what it lacks (post-hoc).
+
+Own design. The interpolated input never passes a network or a filter bank; what is added to it has
+no energy to speak of below 7 kHz, whatever the network gives. So the low band is kept: the added
+part, low-passed at 7 kHz, is 85 dB below itself or less.
+
+The added band begins at 7.4 kHz, where the interpolation still passes everything: begun at 8 kHz,
+the sum would have a notch of 25 dB there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from codecbwe_jax.audio.crossover import high_pass, high_pass_taps
+from codecbwe_jax.audio.pqmf import Pqmf
+from codecbwe_jax.audio.resample import resample
+from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
+from codecbwe_jax.audio.stft import istft, stft
+from codecbwe_jax.decoders.convnext import ConvNeXtBackbone, ConvNeXtSettings
+from codecbwe_jax.decoders.istft_head import spectrum_of
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.interop.weights import Rule, under
+from codecbwe_jax.systems.base import Features, Params, System
+
+RESAMPLER = "hann24"
+BEGIN_HZ = 7400
+# log magnitude that the network begins with: next to nothing is added
+QUIET = -6.0
+CLIP = 100.0
+WINDOW_SECONDS = 0.02
+HOPS = 4
+PQMF_TAPS = 192
+
+
+class HighBandNetwork(nn.Module):
+    """Spectral features `[B, T, C]` -> `[B, T, heads, 2 * bins]`: log magnitudes, then phases.
+
+    Attributes:
+      settings: of the backbone.
+      heads: spectra for each frame.
+      bins: of each.
+      dtype: of matrix products; the head is float32.
+    """
+
+    settings: ConvNeXtSettings
+    heads: int
+    bins: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = ConvNeXtBackbone(self.settings, self.dtype, name="backbone")(x)
+        start = np.tile(np.repeat([QUIET, 0.0], self.bins), self.heads)
+
+        def quiet(key: jax.Array, shape: tuple[int, ...], dtype: type) -> jax.Array:
+            return jnp.asarray(start, dtype)
+
+        y = nn.Dense(len(start), bias_init=quiet, name="head")(x)
+        return y.reshape(*y.shape[:2], self.heads, 2 * self.bins)
+
+
+@dataclasses.dataclass(frozen=True)
+class HighBand(System):
+    """The high-band residual as a system.
+
+    Attributes:
+      input_rate, output_rate: in Hz; 16000 to 32000 or 48000.
+      synthesis: "stft": the missing bins of one spectrum, from 7.4 kHz; "pqmf": the missing bands
+        of a filter bank, high-passed, which cannot fill the seam: even a perfect residual leaves
+        5 to 8 dB missing from 7.2 to 8 kHz.
+      size, intermediate, layers: of the ConvNeXt backbone, at 200 frames a second.
+      gain: factor on what is added.
+      compute_dtype: "float32" or "bfloat16"; spectra and the head are float32 always.
+    """
+
+    takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
+    torch_rules: ClassVar[tuple[Rule, ...]] = (
+        *under("backbone", "backbone", ConvNeXtBackbone.torch_rules),
+        Rule("head", "head", "dense"),
+    )
+
+    input_rate: int = 16000
+    output_rate: int = 32000
+    synthesis: Literal["stft", "pqmf"] = "stft"
+    size: int = 384
+    intermediate: int = 1152
+    layers: int = 8
+    gain: float = 1.0
+    compute_dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.output_rate % self.input_rate:
+            raise UserError(
+                f"output_rate {self.output_rate} is no multiple of input_rate {self.input_rate}"
+            )
+        if self.synthesis not in ("stft", "pqmf"):
+            raise UserError(f"synthesis {self.synthesis!r}; there are stft, pqmf")
+
+    @property
+    def ratio(self) -> int:
+        return self.output_rate // self.input_rate
+
+    @property
+    def window(self) -> int:
+        """Window of the input's spectrum, in samples at input_rate: 20 ms."""
+        return round(WINDOW_SECONDS * self.input_rate)
+
+    @property
+    def hop_length(self) -> int:
+        """In samples at input_rate: 5 ms."""
+        return self.window // HOPS
+
+    @property
+    def first_bin(self) -> int:
+        """Of the added spectrum, whose bins are as far apart as the input's."""
+        return round(BEGIN_HZ * WINDOW_SECONDS)
+
+    @property
+    def network(self) -> HighBandNetwork:
+        settings = ConvNeXtSettings(self.size, self.intermediate, self.layers)
+        dtype = jnp.dtype(self.compute_dtype)
+        if self.synthesis == "pqmf":
+            return HighBandNetwork(settings, self.ratio - 1, self.window // 2 + 1, dtype)
+        bins = self.window * self.ratio // 2 - self.first_bin
+        return HighBandNetwork(settings, 1, bins, dtype)
+
+    @property
+    def receptive_field(self) -> int:
+        frames = 3 * (self.layers + 1) + HOPS + 1
+        filters = sinc_kernel(1, self.ratio, SINC_FILTERS[RESAMPLER])[1]
+        if self.synthesis == "pqmf":
+            taps = PQMF_TAPS + len(high_pass_taps(self.output_rate))
+            filters += math.ceil(taps / 2 / self.ratio)
+        return frames * self.hop_length + self.window + filters
+
+    @property
+    def delay(self) -> int:
+        return self.receptive_field
+
+    @property
+    def alignment(self) -> int:
+        return self.hop_length
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters: nested dict of float32 arrays."""
+        bins = jax.ShapeDtypeStruct((1, 8, 3 * (self.window // 2 + 1)), jnp.float32)
+        return self.network.lazy_init(key, bins)["params"]
+
+    def features(self, waveform: jax.Array) -> jax.Array:
+        """Log magnitudes, and compressed real and imaginary parts: `[B, n]` -> `[B, n / hop + 1,
+        3 * bins]`."""
+        z = stft(waveform, self.window, self.hop_length)
+        power = jnp.square(z.real) + jnp.square(z.imag) + 1e-10
+        compressed = power**-0.35  # to the power 0.3 of the magnitude
+        parts = (0.5 * jnp.log(power), compressed * z.real, compressed * z.imag)
+        return jnp.concatenate(parts, axis=-1)
+
+    def interpolate(self, inputs: jax.Array) -> jax.Array:
+        """The part that is kept: `[B, n]` -> `[B, n * ratio]`."""
+        return resample(inputs, self.input_rate, self.output_rate, RESAMPLER)
+
+    def residual(self, params: Params, inputs: jax.Array) -> jax.Array:
+        """The part that is added: `[B, n]`, n a multiple of the hop -> `[B, n * ratio]`."""
+        outputs = self.network.apply({"params": params}, self.features(inputs))
+        return self.gain * self.synthesise(outputs)
+
+    def synthesise(self, outputs: jax.Array) -> jax.Array:
+        """What the network's outputs `[B, T, heads, 2 * bins]` sound like."""
+        spectra = spectrum_of(outputs, CLIP)
+        if self.synthesis == "stft":
+            n_fft = self.window * self.ratio
+            # nothing below 7.4 kHz, nothing at Nyquist
+            whole = jnp.pad(spectra[:, :, 0], ((0, 0), (0, 0), (self.first_bin, 1)))
+            return istft(whole, n_fft, n_fft // HOPS)
+        waves = istft(spectra.swapaxes(1, 2), self.window, self.hop_length).swapaxes(1, 2)
+        waves = jnp.pad(waves, ((0, 0), (0, 0), (1, 0)))
+        joined = Pqmf(self.ratio, PQMF_TAPS).synthesis(waves)
+        return high_pass(joined, self.output_rate)
+
+    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+        """Waveform `[B, n]` at input_rate -> `[B, n * ratio]`."""
+        del key  # nothing is drawn
+        samples = inputs.shape[1]
+        whole = jnp.pad(inputs, ((0, 0), (0, -samples % self.hop_length)))
+        added = self.residual(params, whole)[:, : samples * self.ratio]
+        return self.interpolate(inputs) + added
+
+    def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
+        """The predicted "waveform". Losses below 7 kHz have no gradient here: what is added has
+        nothing there that they could see."""
+        waveform = self.extend(params, batch["input"], jax.random.key(0))
+        return {"waveform": waveform[:, : batch["target"].shape[1]]}
+
+    def target(self, batch: Mapping[str, jax.Array]) -> Features:
+        """The true "waveform"."""
+        return {"waveform": batch["target"]}

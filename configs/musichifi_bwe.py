@@ -1,0 +1,39 @@
+"""MusicHiFi-BWE: BigVGAN on log-mels beside the interpolated input, 16 -> 48 or 32 kHz (arXiv
+2403.10493).
+
+    codecbwe train --config=configs/musichifi_bwe.py:codec --workdir=runs/musichifi \
+        --config.data.path=DIR --config.data.codec=CODEC
+
+Variants (`configs/musichifi_bwe.py:VARIANT`): words of configs/post_hoc.py, whose recipe this is,
+with the paper's least squares and log-mels, and
+  light       a quarter of the computation, for CPUs.
+"""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from codecbwe_jax.config import load_config
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    words = variant.split("_") if variant else []
+    rest = "_".join(word for word in words if word != "light")
+    config = load_config(f"{Path(__file__).with_name('post_hoc.py')}:{rest}").unlock()
+    wide, tiny = "32k" not in words, "tiny" in words
+    config.system.name = "musichifi_bwe"
+    config.system.channels = 64 if tiny else 256 if "light" in words else 512
+    config.system.up_factors = (6, 5, 2, 2, 2) if wide else (5, 4, 2, 2, 2)
+    config.system.up_kernels = (12, 11, 4, 4, 4) if wide else (11, 8, 4, 4, 4)
+    config.system.kernels = (3, 7) if tiny else (3, 7, 11)
+    config.system.dilations = ((1, 3),) * 2 if tiny else ((1, 3, 5),) * 3
+    config.system.n_fft = 512
+    config.system.hop_length = 80
+    config.system.n_mels = 64
+    config.objective.adversarial = "least_squares"
+    if not tiny:
+        config.objective.losses.multi_scale_mel = ConfigDict({"weight": 15.0})
+    # the generator alone has a basis that must stand still
+    config.optimizers.generator = ConfigDict(config.optimizers.default.to_dict())
+    config.optimizers.generator.rates = (("^mel_basis", 0.0),)
+    return config
