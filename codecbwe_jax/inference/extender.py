@@ -9,7 +9,6 @@ ahead: it takes its input as it would arrive.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -164,14 +163,11 @@ class BandwidthExtender:
             buffer.drop(size)
 
     def _chunks(self, rate: int) -> _Chunks:
-        """How inputs of a rate are cut: at their own rate if the system takes any."""
-        takes_it = getattr(self.system, "any_input_rate", False) and rate < self.system.output_rate
-        rate = rate if takes_it else self.system.input_rate
-        if rate not in self._at:
-            at_rate = rate != self.system.input_rate
-            system = dataclasses.replace(self.system, input_rate=rate) if at_rate else self.system
-            self._at[rate] = _Chunks(system, self._chunk_seconds)
-        return self._at[rate]
+        """How inputs of a rate are cut."""
+        system = self.system.at(rate)
+        if system.input_rate not in self._at:
+            self._at[system.input_rate] = _Chunks(system, self._chunk_seconds)
+        return self._at[system.input_rate]
 
     def _run(self, chunks: _Chunks, window: np.ndarray, chunk: int) -> np.ndarray:
         """One chunk with its context on both sides -> the chunk's own output samples."""

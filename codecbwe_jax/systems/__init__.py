@@ -15,6 +15,7 @@ REGISTRY: dict[str, str] = {
     "hifi_gan_bwe": "codecbwe_jax.systems.hifi_gan_bwe:HifiGanBwe",
     "musichifi_bwe": "codecbwe_jax.systems.musichifi_bwe:MusicHifiBwe",
     "high_band": "codecbwe_jax.systems.high_band:HighBand",
+    "ms_bwe": "codecbwe_jax.systems.ms_bwe:MsBwe",
     "bbwexnet": "codecbwe_jax.systems.bbwexnet:BbwexNet",
     "opus_bbwe": "codecbwe_jax.systems.opus_bbwe:OpusBbwe",
     "native_istft": "codecbwe_jax.systems.native_istft:NativeIstft",

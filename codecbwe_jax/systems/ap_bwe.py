@@ -36,11 +36,13 @@ class ApBweNetwork(nn.Module):
       channels: width C of both streams.
       layers: ConvNeXt blocks in each stream.
       dtype: of convolutions and matrix products.
+      new_bins: (first, end) of the bins that alone are predicted; None: all.
     """
 
     channels: int = 512
     layers: int = 8
     dtype: jnp.dtype = jnp.float32
+    new_bins: tuple[int, int] | None = None
 
     @nn.compact
     def __call__(self, log_amplitude: jax.Array, phase: jax.Array) -> dict[str, jax.Array]:
@@ -52,9 +54,10 @@ class ApBweNetwork(nn.Module):
 
         Returns:
           "log_amplitude", and "real" and "imag", whose direction is the phase; all float32
-          `[B, T, bins]`.
+          `[B, T, bins]`, or as many as `new_bins`.
         """
-        bins = log_amplitude.shape[-1]
+        first, end = self.new_bins or (0, log_amplitude.shape[-1])
+        bins = end - first
         mag = self._enter("mag", log_amplitude)
         pha = self._enter("pha", phase)
         for i in range(self.layers):
@@ -65,7 +68,7 @@ class ApBweNetwork(nn.Module):
         mag, pha = self._norm("norm_post_mag", mag), self._norm("norm_post_pha", pha)
         residual = self._head("linear_post_mag", mag, bins)
         return {
-            "log_amplitude": log_amplitude + residual,
+            "log_amplitude": log_amplitude[..., first:end] + residual,
             "real": self._head("linear_post_pha_r", pha, bins),
             "imag": self._head("linear_post_pha_i", pha, bins),
         }

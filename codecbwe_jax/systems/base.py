@@ -42,6 +42,11 @@ class System(Protocol):
     @property
     def alignment(self) -> int: ...
 
+    def at(self, rate: int) -> System:
+        """The system that takes an input of some rate, with the same parameters; `input_rate` says
+        what that is to be resampled to. Most take one rate alone."""
+        return self
+
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters as a nested dict of float32 arrays."""
 

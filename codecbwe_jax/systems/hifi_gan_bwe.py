@@ -97,7 +97,6 @@ class HifiGanBwe(System):
     """
 
     takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
-    any_input_rate: ClassVar[bool] = True
     torch_rules: ClassVar[tuple[Rule, ...]] = (
         Rule("conv_in", "_wavenet._conv_in", "wn_conv1d"),
         Rule("layers_{i}/{conv}", "_wavenet._layers.{i}._{conv}", "wn_conv1d"),
@@ -140,6 +139,10 @@ class HifiGanBwe(System):
     @property
     def alignment(self) -> int:
         return self.input_rate // math.gcd(self.input_rate, self.output_rate)
+
+    def at(self, rate: int) -> System:
+        """The network sees the waveform at output_rate, so any rate below it will do."""
+        return dataclasses.replace(self, input_rate=rate) if rate < self.output_rate else self
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: nested dict of float32 arrays."""
