@@ -30,11 +30,14 @@ REQUIRED = [
 EXTRAS = {
     # reading a PyTorch checkpoint (.pt) and verifying an export
     "torch": ["torch>=2.6"],
+    # writing ONNX and verifying it
+    "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
     # ViSQOL in reports: --visqol
     "visqol": ["visqol-python>=3.8.0"],
 }
 EXTRAS["test"] = [
     *EXTRAS["torch"],
+    *EXTRAS["onnx"],
     # what a codec's folder must load in
     "transformers>=5.23",
     "pytest>=8",

@@ -89,7 +89,7 @@ class TrainingStep:
     """One step as the original takes it: critics on the detached output, then the generator.
 
     Args:
-      generator: the exported network (`interop/torch/ap_bwe.py`).
+      generator: the exported network (`interop/torch/post_hoc.py`).
       freeze_critics: switch the critics' gradients off in the generator's turn.
     """
 

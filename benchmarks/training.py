@@ -52,7 +52,7 @@ def torch_step(batch: int, threads: int, freeze_critics: bool) -> Run:
     import torch
 
     from benchmarks.torch_critics import TrainingStep
-    from codecbwe_jax.interop.torch.ap_bwe import ApBwe
+    from codecbwe_jax.interop.torch.post_hoc import ApBwe
     from codecbwe_jax.systems import ap_bwe
 
     torch.set_num_threads(threads)

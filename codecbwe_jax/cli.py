@@ -123,9 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--model", required=True)
     export.add_argument(
         "--format",
-        choices=("torch", "transformers", "xcodec2"),
+        choices=("torch", "onnx", "transformers", "xcodec2"),
         default="torch",
-        help="the latter two: codecs, and native_istft with --codec",
+        help="onnx: what takes waveforms; the latter two: codecs, and native_istft with --codec",
     )
     export.add_argument("--codec", help="folder of the codec before a native decoder")
     export.add_argument("--allow-clip-difference", action="store_true")
@@ -284,14 +284,15 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> None:
     from codecbwe_jax.inference.model import load_model
-    from codecbwe_jax.interop.export import export_torch
+    from codecbwe_jax.interop.export import export_onnx, export_torch
     from codecbwe_jax.interop.export_original import export_original
     from codecbwe_jax.interop.export_transformers import export_transformers
 
     _refuse_existing(args.output, args.overwrite)
     model = load_model(args.model)
-    if args.format == "torch":
-        differences = export_torch(model, args.output)
+    if args.format in ("torch", "onnx"):
+        export_plain = {"torch": export_torch, "onnx": export_onnx}[args.format]
+        differences = export_plain(model, args.output)
     else:
         export = {"transformers": export_transformers, "xcodec2": export_original}[args.format]
         codec = load_model(args.codec) if args.codec else None

@@ -60,7 +60,7 @@ def load_model(where: str | Path) -> Model:
     if (folder / "checkpoints").is_dir():
         return _from_workdir(folder, system)
     shapes = jax.eval_shape(system.init, jax.random.key(0))
-    params = from_torch(system.torch_rules, read_shards(folder), shapes)
+    params = from_torch(system.torch_rules, read_shards(folder), shapes, system.torch_constants)
     return Model(folder.name, system, params, config.get("facts", {}))
 
 

@@ -45,7 +45,7 @@ def convert(
     elif semantic:
         raise UserError(f"--semantic is for codecs; this is {system_settings.get('name')}")
     shapes = jax.eval_shape(system.init, jax.random.key(0))
-    params = from_torch(system.torch_rules, state, shapes)
+    params = from_torch(system.torch_rules, state, shapes, system.torch_constants)
     model = Model(output.name, system, params, {"source": weights.name})
     write_folder(model, system_settings, output)
     return model
@@ -65,7 +65,7 @@ def write_folder(
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        tensors = to_torch(model.system.torch_rules, model.params)
+        tensors = to_torch(model.system.torch_rules, model.params) | model.system.torch_constants
         save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
         facts = {**model.facts, "written_by": f"codecbwe_jax {__version__}"}
         facts["tensors"] = len(tensors)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import flax.traverse_util
 import jax
@@ -235,7 +235,10 @@ def to_torch(rules: Sequence[Rule], params: Params) -> dict[str, np.ndarray]:
 
 
 def from_torch(
-    rules: Sequence[Rule], state: Mapping[str, np.ndarray], like: Params
+    rules: Sequence[Rule],
+    state: Mapping[str, np.ndarray],
+    like: Params,
+    constants: Collection[str] = (),
 ) -> dict[str, dict | np.ndarray]:
     """PyTorch state dict -> Flax parameters, bit for bit.
 
@@ -245,11 +248,13 @@ def from_torch(
         `weight_v`), as a parametrization (`parametrizations.weight.original0`, `original1`), or
         be folded into plain weights.
       like: the network's parameters or their shapes (`jax.eval_shape` of `init`).
+      constants: names that may stand in the state beside parameters.
 
     Raises:
       UserError: one line that lists every missing and unused key and every wrong shape.
     """
-    state = {_old_weight_norm_name(key): value for key, value in state.items()}
+    kept = (key for key in state if key not in constants)
+    state = {_old_weight_norm_name(key): state[key] for key in kept}
     layout = torch_layout(rules, like)
     expected = {key: shape for key, _, shape in layout.values()}
     _unfold_weight_norm(state, expected)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol
 
 import jax
+import numpy as np
 
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.interop.weights import Rule
@@ -26,12 +27,17 @@ class System(Protocol):
       alignment: chunks of a long input begin at multiples of this many input samples, so that
         the frames of a chunk are frames of the whole.
       torch_rules: the weight map of the network.
+      torch_constants: what the original's checkpoints hold beside parameters, by name.
     """
 
     takes: ClassVar[Literal["waveform", "tokens"]]
     torch_rules: ClassVar[tuple[Rule, ...]]
     input_rate: int
     output_rate: int
+
+    @property
+    def torch_constants(self) -> dict[str, np.ndarray]:
+        return {}
 
     @property
     def receptive_field(self) -> int: ...

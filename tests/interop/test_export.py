@@ -56,11 +56,11 @@ def test_export_is_verified_and_runs_alone(converted: Path, tmp_path: Path) -> N
     assert max(agreement.values()) <= TOLERANCE
     assert agreement["network"] > 0  # it was computed by two programs
     names = {p.name for p in (tmp_path / "export").iterdir()}
-    assert names == {"config.json", "model.safetensors", "ap_bwe.py"}
+    assert names == {"config.json", "model.safetensors", "post_hoc.py"}
     program = (
         "import sys; sys.modules['safetensors'] = sys.modules['numpy'] = None\n"
-        "import torch; from ap_bwe import ApBwe\n"
-        "y = ApBwe.load('.').extend(torch.zeros(2, 1600)); print(tuple(y.shape))"
+        "import torch; from post_hoc import load\n"
+        "y = load('.').extend(torch.zeros(2, 1600)); print(tuple(y.shape))"
     )
     run = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path / "export", capture_output=True, text=True
@@ -78,7 +78,7 @@ def test_an_export_loads_again(converted: Path, tmp_path: Path) -> None:
 def test_a_wrong_export_is_noticed(converted: Path, tmp_path: Path) -> None:
     model = load_model(converted)
     export_torch(model, tmp_path / "export")
-    source = tmp_path / "export" / "ap_bwe.py"
+    source = tmp_path / "export" / "post_hoc.py"
     source.write_text(source.read_text().replace("pha = pha + mag", "pha = pha + mag / 2"))
     assert verify.ap_bwe(model, tmp_path / "export")["network"] > 10 * TOLERANCE
 
