@@ -22,8 +22,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config = load_config(f"{Path(__file__).with_name('post_hoc.py')}:{rest}").unlock()
     config.system.name = "hifi_gan_bwe"
     config.system.channels = 128 if "tiny" not in words else 24
-    config.system.stacks = 2
-    config.system.layers = 8 if "tiny" not in words else 5
+    config.system.stacks = 2 if "tiny" not in words else 1
+    config.system.layers = 8 if "tiny" not in words else 6
     config.system.dilation_base = 3
     config.system.resampler = "kaiser16"
     if not words:

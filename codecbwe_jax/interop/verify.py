@@ -130,6 +130,25 @@ def onnx(model: Model, folder: Path) -> Differences:
     return {"onnx": worst}
 
 
+def ap_bwe_onnx(model: Model, path: Path) -> Differences:
+    """AP-BWE's program without its resampler: "onnx", of wide-band noise.
+
+    Args:
+      model: what was exported.
+      path: of that program.
+    """
+    import onnxruntime
+
+    system = model.system
+    noise = 0.1 * np.random.default_rng(0).standard_normal((1, system.output_rate // 2), np.float32)
+    with jax.default_matmul_precision("highest"):
+        ours = jax.jit(lambda p, w: system.synthesise(system.generate(p, w)["spectrum"]))(
+            model.params, noise
+        )
+    (theirs,) = onnxruntime.InferenceSession(path).run(None, {"waveform": noise})
+    return {"onnx": share(*inside(system, np.asarray(ours), theirs))}
+
+
 def probe(system: System) -> np.ndarray:
     """Noise to compare two implementations by: float32 `[2, samples]`."""
     seconds = max(0.5, 3 * system.receptive_field / system.input_rate)

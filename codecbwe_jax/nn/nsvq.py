@@ -71,7 +71,7 @@ class Nsvq(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.codes, x.shape[-1])
         codebook = self.param("codebooks", nn.initializers.normal(1.0), shape)
-        chosen = codebook[nearest(x, codebook)]
+        chosen = jnp.take(codebook, nearest(x, codebook), axis=0)
         if not self.has_rng("noise"):
             return chosen
         noise = jax.random.normal(self.make_rng("noise"), x.shape)

@@ -172,7 +172,7 @@ class Streams(nn.Module):
         mag = self.norm_post_mag(mag.transpose(1, 2))
         pha = self.norm_post_pha(pha.transpose(1, 2))
         residual = self.linear_post_mag(mag).transpose(1, 2)
-        angle = torch.atan2(self.linear_post_pha_i(pha), self.linear_post_pha_r(pha))
+        angle = angle_of(self.linear_post_pha_r(pha), self.linear_post_pha_i(pha))
         first, end = self.new
         return log_amplitude[:, first:end] + residual, angle.transpose(1, 2)
 
@@ -184,6 +184,12 @@ def normalised(norm: nn.LayerNorm, x: torch.Tensor) -> torch.Tensor:
 
 def log_amplitude_of(real: torch.Tensor, imag: torch.Tensor) -> torch.Tensor:
     return torch.log((real.square() + imag.square()).sqrt() + AMPLITUDE_FLOOR)
+
+
+def angle_of(real: torch.Tensor, imag: torch.Tensor) -> torch.Tensor:
+    """In (-pi, pi]. Where the imaginary part is 0, ONNX's stand-in for atan2 gives -pi or NaN."""
+    straight = torch.where(real < 0, math.pi, 0.0)
+    return torch.where(imag == 0, straight, torch.atan2(imag, real))
 
 
 class ApBwe(PostHoc):
@@ -207,7 +213,7 @@ class ApBwe(PostHoc):
     def resynthesise(self, wide: torch.Tensor) -> torch.Tensor:
         """An upsampled waveform (batch, samples) through the network, at output_rate."""
         real, imag = self.spectrum(wide)
-        log_amplitude, phase = self.network(log_amplitude_of(real, imag), torch.atan2(imag, real))
+        log_amplitude, phase = self.network(log_amplitude_of(real, imag), angle_of(real, imag))
         amplitude = torch.exp(log_amplitude)
         return self.spectrum.inverse(amplitude * torch.cos(phase), amplitude * torch.sin(phase))
 
@@ -246,7 +252,7 @@ class MsBwe(PostHoc):
             missing = (0, 0, 0, self.bins - real.shape[1])
             empty = math.log(AMPLITUDE_FLOOR)
             log_amplitude = functional.pad(log_amplitude_of(real, imag), missing, value=empty)
-            phase = functional.pad(torch.atan2(imag, real), missing)
+            phase = functional.pad(angle_of(real, imag), missing)
             log_amplitude, phase = getattr(self, name)(log_amplitude, phase)
             amplitude = torch.exp(log_amplitude)
             new = amplitude * torch.cos(phase), amplitude * torch.sin(phase)
