@@ -23,6 +23,10 @@ DOCUMENTS = ["README.md", *(f"docs/{p.name}" for p in sorted((ROOT / "docs").glo
 PYTHON = {
     "README.md": ("waveform, rate = np.zeros(1600, np.float32), 16000", "wide.shape == (4800,)"),
     "docs/codec.md": ("wave16 = np.zeros(1600, np.float32)", "again.shape == (1600,)"),
+    "docs/post_hoc.md": (
+        "chunks, out = np.split(np.zeros(1600, np.float32), 5), []; play = out.append",
+        "sum(map(len, out)) == 3200",
+    ),
     "docs/native.md": ("tokens = np.zeros(20, np.int32)", "wide.shape == (12800,)"),
 }
 
@@ -48,6 +52,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, corpus: Path, codec_folder: P
     tensors = {k: torch.from_numpy(v.copy()) for k, v in state.items()}
     torch.save({"generator": tensors}, folder / "g_16kto48k.pt")
     shutil.copytree(codec_folder, folder / "CODEC")
+    (folder / "IN.raw").write_bytes(bytes(3200))
     codec, params = random_codec()
     state = to_original(to_torch(codec.torch_rules, params), codec.backbone.head_size)
     torch.save({k: torch.from_numpy(v.copy()) for k, v in state.items()}, folder / "last.ckpt")
@@ -68,6 +73,18 @@ def micro(arguments: list[str]) -> list[str]:
             "--config.evaluators.valid.clips=1",
             "--config.evaluators.valid.seconds=0.5",
             *(["--config.train.steps=2"] if arguments[0] == "train" else []),
+        ]
+    if any("configs/opus_bbwe" in a for a in arguments):
+        return [
+            "--config.system.size=16",
+            "--config.objective.critics.dac.channels=2",
+            "--config.objective.critics.dac.period_channels=(2,2,2,2,2)",
+            "--config.data.chunk_seconds=0.5",
+            "--config.data.segment_samples=6400",
+            "--config.train.batch_size=2",
+            "--config.train.steps=2",
+            "--config.evaluators.valid.clips=1",
+            "--config.evaluators.valid.seconds=0.5",
         ]
     if any(a.startswith("--config=configs/codec") for a in arguments):
         sizes = [
@@ -99,9 +116,21 @@ def test_every_command_runs(document: str, desk: Path) -> None:
         outputs = {"--output", "--report"} & {a.split("=")[0] for a in arguments}
         if outputs and arguments[0] not in ("cache", "compare"):
             arguments.append("--overwrite")
+        if "--stream" in arguments:
+            run_in_a_pipe(arguments, desk)
+            continue
         result = run_cli(*arguments, cwd=desk)
         assert result.returncode == 0, f"{shlex.join(command)}\n{result.stderr}"
     run_python(document, desk)
+
+
+def run_in_a_pipe(arguments: list[str], desk: Path) -> None:
+    """A command that ends in `< IN > OUT`."""
+    *arguments, _, source, _, target = arguments
+    command = [sys.executable, "-m", "codecbwe_jax", *arguments]
+    with (desk / source).open("rb") as given, (desk / target).open("wb") as taken:
+        subprocess.run(command, cwd=desk, stdin=given, stdout=taken, check=True)
+    assert (desk / target).stat().st_size == 2 * (desk / source).stat().st_size  # 16 -> 32 kHz
 
 
 def run_python(document: str, desk: Path) -> None:

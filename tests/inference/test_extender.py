@@ -13,6 +13,7 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.batch import plan
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.systems import build
 from codecbwe_jax.systems.ap_bwe import ApBwe
 from tests.conftest import ROOT, run_cli
 
@@ -145,3 +146,38 @@ def test_a_folder_goes_on_past_bad_files(tmp_path: Path, corpus: Path) -> None:
     assert "1 extended, 2 skipped" in result.stderr
     assert run_cli(*command).returncode == 2  # the output exists
     assert run_cli(*command, "--overwrite", "--strict").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "rates"),
+    [
+        ({"name": "hifi_gan_bwe", "channels": 4, "layers": 2}, {8000: 8000, 44100: 44100}),
+        (
+            {"name": "ms_bwe", "input_rate": 8000, "channels": 4, "layers": 1, "n_fft": 320},
+            {8000: 8000, 22050: 16000, 44100: 24000},
+        ),
+    ],
+    ids=["hifi_gan_bwe", "ms_bwe"],
+)
+def test_a_system_of_many_rates_takes_an_input_as_it_is(settings: dict, rates: dict) -> None:
+    """HiFi-GAN+ hears any rate below its own; the ladder begins at the step that a rate reaches."""
+    system = build(settings)
+    model = Model("any", system, jax.device_get(system.init(jax.random.key(0))), {})
+    extend = BandwidthExtender(model, say=str)
+    for rate, heard in rates.items():
+        assert system.at(rate).input_rate == heard
+        y = extend(0.1 * np.ones(1001, np.float32), rate)
+        assert y.shape == (round(1001 * 48000 / rate),)
+        assert np.isfinite(y).all()
+
+
+def test_two_channels_are_extended_as_mean_and_half_difference(voice: np.ndarray) -> None:
+    system = build({"name": "musichifi_bwe", "channels": 32, "kernels": (3,), "dilations": ((1,),)})
+    model = Model("stereo", system, jax.device_get(system.init(jax.random.key(0))), {})
+    extend = BandwidthExtender(model, say=str)
+    x = voice[:8000].astype(np.float32)
+    both = extend(np.stack([x, x], axis=1), 16000)
+    # no difference: each channel is the mean's extension and that of silence
+    alone, silence = extend(x, 16000), extend(np.zeros_like(x), 16000)
+    np.testing.assert_allclose(both[:, 0], alone + silence, atol=1e-6)
+    np.testing.assert_allclose(both[:, 1], alone - silence, atol=1e-6)
