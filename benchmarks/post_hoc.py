@@ -98,6 +98,19 @@ def onnx_run(folder: Path) -> Run:
     return lambda: session.run(None, {"waveform": wave})
 
 
+def peak_flops() -> float:
+    """Operations per second of one large float32 matrix product on this thread, in JAX."""
+    import jax
+
+    x = jax.numpy.ones((1024, 1024), "float32")
+    product, times = jax.jit(lambda x: x @ x), []
+    for _ in range(12):
+        began = time.perf_counter()
+        product(x).block_until_ready()
+        times.append(time.perf_counter() - began)
+    return 2 * 1024**3 / float(np.median(times[2:]))
+
+
 def frame_times(folder: Path) -> tuple[float, float, float]:
     """Median, 99th percentile and worst milliseconds of a 10 ms push."""
     from codecbwe_jax.inference.streaming import StreamingExtender
@@ -117,8 +130,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     os.sched_setaffinity(0, {0})
+    # after the process has one CPU: XLA makes as many threads as it sees
+    from codecbwe_jax.systems import build
+    from codecbwe_jax.systems.facts import facts
+
     print(f"{hardware()}; 1 thread")
     runs = {"jax": jax_run, "torch": torch_run, "onnx": onnx_run}
+    peak = peak_flops()
+    print(f"float32 matrix product: {peak / 1e9:.0f} GFLOP/s")
     for name in args.systems:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / name
@@ -129,9 +148,11 @@ def main() -> None:
             seconds = FRAMES / 100 if streams else SECONDS
             factors = {k: t.median / seconds for k, t in results.items()}
             shown = ", ".join(f"{k} {factor:.4f}" for k, factor in factors.items())
+            operations = 2 * facts(build({"name": name})).macs_per_second
+            share = operations / factors["jax"] / peak
             print(
                 f"{name}: real-time factor {shown}; JAX / PyTorch "
-                f"{factors['jax'] / factors['torch']:.2f}"
+                f"{factors['jax'] / factors['torch']:.2f}, {100 * share:.0f} % of the peak"
             )
             if streams:
                 median, high, worst = frame_times(folder)

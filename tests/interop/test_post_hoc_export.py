@@ -1,17 +1,22 @@
 """Post-hoc systems in PyTorch and in onnxruntime."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.model import Model
+from codecbwe_jax.interop.checkpoints import convert
 from codecbwe_jax.interop.export import TOLERANCE, export_onnx, export_torch
 from codecbwe_jax.systems import build
-from tests.conftest import stirred
+from tests.conftest import ROOT, stirred
 
 SYSTEMS = {
     "ap_bwe": {"name": "ap_bwe", "channels": 8, "layers": 2, "n_fft": 320},
@@ -58,6 +63,28 @@ def test_torch_and_onnxruntime_give_what_jax_gives(name: str, tmp_path: Path) ->
     file = "streaming.py" if streams else "post_hoc.py"
     expected = {"config.json", "model.safetensors", "model.onnx", file}
     assert names == expected | ({"begin.safetensors"} if streams else set())
+
+
+def test_an_original_checkpoint_goes_in_and_comes_out(tmp_path: Path) -> None:
+    """HiFi-GAN+'s files hold a rate beside the weights, and weight norms or plain weights."""
+    case = ROOT / "tests/golden/cases/hifi_gan_bwe"
+    c = json.loads((case / "config.json").read_text())["small_config"]
+    settings = {
+        "name": "hifi_gan_bwe",
+        "channels": c["wavenet_channels"],
+        "layers": c["layers"],
+        "stacks": c["stacks"],
+    }
+    given = load_file(case / "weights.safetensors")
+    convert(settings, case / "weights.safetensors", tmp_path / "normed")
+    written = load_file(tmp_path / "normed" / "model.safetensors")
+    assert written.keys() == given.keys()
+    assert all(np.array_equal(written[k], given[k]) for k in given)
+    convert(settings, case / "weights_plain.safetensors", tmp_path / "plain")
+    x = 0.1 * np.random.default_rng(0).standard_normal(2000).astype(np.float32)
+    one, other = (BandwidthExtender.load(tmp_path / n)(x, 16000) for n in ("normed", "plain"))
+    # kernels are a rounding apart, and eight layers follow one another
+    np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_a_streaming_export_runs_alone(tmp_path: Path) -> None:
