@@ -30,6 +30,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.objective.ramp_steps = 0
     # with init_from: the generator stands still for so many steps while fresh critics catch up
     config.objective.critics_alone_steps = 0
+    # with critics, the generator takes its turn in every so many steps
+    config.objective.generator_every = 1
     # EnCodec's balancer: {"shares": {loss: share}, "total_norm": 1.0, "ema_decay": 0.999}
     config.objective.balancer = ConfigDict()
 
@@ -75,6 +77,8 @@ def get_config(variant: str = "") -> ConfigDict:
         # filters that recordings pass, one drawn for each
         config.data.lowpass = ("hann24",)
         config.data.gain_db = (0.0, 0.0)
+        # with hifi_gan_bwe: rates in Hz that the input may have, one drawn for each
+        config.data.source_rates = ()
     if "codec" in words:
         # "lowpass": band-limited recordings; "codec_online", "codec_cached": a codec's own output
         # or tokens, made in the step or by `codecbwe cache`

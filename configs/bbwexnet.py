@@ -24,5 +24,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.system.widths = (8, 16, 32, 64, 96) if "small" in words else (16, 32, 64, 128, 160)
     config.system.bottleneck = 32 if "small" in words else 64
     config.system.codes = 256 if "nsvq" in words else 0
+    config.system.replace_every = 1000 if "tiny" not in words else 50
     config.objective.losses.waveform_l1 = ConfigDict({"weight": 1.0})
     return config

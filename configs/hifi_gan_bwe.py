@@ -67,6 +67,7 @@ def original(config: ConfigDict) -> None:
     )
     config.objective.adversarial_from = 100_000
     config.objective.ramp_steps = 0
+    config.objective.generator_every = 2
     config.optimizers.default.update(
         {
             "learning_rate": 1e-3,
@@ -81,6 +82,7 @@ def original(config: ConfigDict) -> None:
     config.optimizers.generator.decay = 0.01
     config.optimizers.generator.decay_every = 100_000
     config.data.lowpass = ("torchaudio",)
+    config.data.source_rates = (8000, 16000, 24000)
     config.data.gain_db = (0.0, 0.0)
     config.train.steps = 200_000
     config.train.batch_size = 4

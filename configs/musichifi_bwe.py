@@ -7,6 +7,7 @@
 Variants (`configs/musichifi_bwe.py:VARIANT`): words of configs/post_hoc.py, whose recipe this is,
 with the paper's least squares and log-mels, and
   light       a quarter of the computation, for CPUs.
+  paper       its weights, segments and steps too: log-mels at 360, critics from the beginning.
 """
 
 from pathlib import Path
@@ -18,7 +19,7 @@ from codecbwe_jax.config import load_config
 
 def get_config(variant: str = "") -> ConfigDict:
     words = variant.split("_") if variant else []
-    rest = "_".join(word for word in words if word != "light")
+    rest = "_".join(word for word in words if word not in ("light", "paper"))
     config = load_config(f"{Path(__file__).with_name('post_hoc.py')}:{rest}").unlock()
     wide, tiny = "32k" not in words, "tiny" in words
     config.system.name = "musichifi_bwe"
@@ -33,7 +34,22 @@ def get_config(variant: str = "") -> ConfigDict:
     config.objective.adversarial = "least_squares"
     if not tiny:
         config.objective.losses.multi_scale_mel = ConfigDict({"weight": 15.0})
+    if "paper" in words:
+        paper(config)
     # the generator alone has a basis that must stand still
     config.optimizers.generator = ConfigDict(config.optimizers.default.to_dict())
     config.optimizers.generator.rates = (("^mel_basis", 0.0),)
     return config
+
+
+def paper(config: ConfigDict) -> None:
+    config.objective.losses = ConfigDict({"multi_scale_mel": {"weight": 360.0}})
+    config.objective.critics.dac.feature_matching = 1.0
+    config.objective.adversarial_from = 0
+    config.objective.ramp_steps = 0
+    # BigVGAN's
+    config.optimizers.default.learning_rate = 1e-4
+    # the paper's 16 384 in whole tokens of a codec
+    config.data.segment_samples = 16_320
+    config.train.steps = 500_000
+    config.train.batch_size = 45

@@ -98,6 +98,26 @@ def test_every_native_config_builds(name: str) -> None:
     assert len(objective.turns) == (1 if "tiny" in name else 3)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"bbwexnet.py:{v}" for v in ("", "codec_32k", "tiny_codec_nsvq", "tiny_codec_small")),
+        *(f"hifi_gan_bwe.py:{v}" for v in ("", "house", "codec_32k", "tiny_codec")),
+        *(f"high_band.py:{v}" for v in ("", "codec", "tiny_codec_48k_pqmf")),
+        *(f"ms_bwe.py:{v}" for v in ("", "8k", "tiny_codec")),
+        *(f"musichifi_bwe.py:{v}" for v in ("", "light_codec", "paper", "tiny_codec_32k")),
+        *(f"opus_bbwe.py:{v}" for v in ("", "codec_32k", "tiny_codec")),
+    ],
+)
+def test_every_post_hoc_config_builds(name: str) -> None:
+    """Chunks of a codec's output hold a segment, and the recipe's names are known."""
+    config = load_config(f"configs/{name}")
+    system = systems.build(config.system)
+    assert (config.data.segment_samples * system.input_rate) % system.output_rate == 0
+    assert config.data.segment_samples <= config.data.chunk_seconds * system.output_rate
+    assert objectives.build(system, config.objective).generator == "generator"
+
+
 def test_a_native_config_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match="unknown variant '96k'; words are tiny, 24k"):
         load_config("configs/native_istft.py:96k")

@@ -18,7 +18,8 @@ import soxr
 from absl import flags
 
 from codecbwe_jax.audio import files
-from codecbwe_jax.data.lowpass import LOWPASSES
+from codecbwe_jax.audio.sinc import SINC_FILTERS
+from codecbwe_jax.data.lowpass import LOWPASSES, sinc_resample
 from codecbwe_jax.data.recordings import Recording
 from codecbwe_jax.errors import UserError
 
@@ -36,6 +37,9 @@ class PairSettings:
       gain_db: (low, high) of a random gain; the peak stays at or below 1.
       balance_speakers: draw the speaker first, then one of the speaker's recordings.
       seed: of everything that is drawn.
+      source_rates: if any, one is drawn for each sample in place of input_rate, and the pair has
+        an "upsampled" input, at output_rate.
+      upsampler: filter that brings it there, a name in `audio.sinc.SINC_FILTERS`.
     """
 
     input_rate: int
@@ -45,6 +49,8 @@ class PairSettings:
     gain_db: tuple[float, float] = (0.0, 0.0)
     balance_speakers: bool = False
     seed: int = 0
+    source_rates: Sequence[int] = ()
+    upsampler: str = ""
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.lowpass if name not in LOWPASSES]
@@ -131,6 +137,11 @@ class MakePair(grain.transforms.RandomMap):
         if s.input_rate == s.output_rate:
             return {"input": target, "target": target}
         lowpass = LOWPASSES[s.lowpass[int(rng.integers(len(s.lowpass)))]]
+        if s.source_rates:
+            rate = int(rng.choice(s.source_rates))
+            narrow = lowpass(target, s.output_rate, rate, rng)
+            wide = sinc_resample(narrow, rate, s.output_rate, SINC_FILTERS[s.upsampler])
+            return {"upsampled": wide[: len(target)], "target": target}
         narrow = lowpass(target, s.output_rate, s.input_rate, rng).astype(np.float32)
         return {"input": narrow, "target": target}
 

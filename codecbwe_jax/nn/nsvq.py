@@ -37,14 +37,18 @@ def _norm(x: jax.Array) -> jax.Array:
 
 
 def replace_unused(
-    codebook: jax.Array, counts: jax.Array, batches: int, key: jax.Array, least: float = 0.01
+    codebook: jax.Array,
+    counts: jax.Array,
+    batches: jax.Array | int,
+    key: jax.Array,
+    least: float = 0.01,
 ) -> jax.Array:
     """A codebook `[K, D]` in which codes that too few batches used become copies of used ones, a
     little moved.
 
     Args:
       codebook: `[K, D]`.
-      counts: how many batches used each code, int `[K]`.
+      counts: how many batches used each code, `[K]`.
       batches: how many there were.
       key: random key.
       least: share of the batches.
@@ -71,7 +75,9 @@ class Nsvq(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.codes, x.shape[-1])
         codebook = self.param("codebooks", nn.initializers.normal(1.0), shape)
-        chosen = jnp.take(codebook, nearest(x, codebook), axis=0)
+        indices = nearest(x, codebook)
+        self.sow("codes", "indices", indices)
+        chosen = jnp.take(codebook, indices, axis=0)
         if not self.has_rng("noise"):
             return chosen
         noise = jax.random.normal(self.make_rng("noise"), x.shape)

@@ -3,7 +3,8 @@
 Three phases (`config.objective`): reconstruction alone until `adversarial_from`, in which the
 critics are not even compiled; then critics train and their part of the generator's loss rises
 linearly over `ramp_steps`; then all at full weight. With `critics_alone_steps`, fresh critics
-catch up with a trained generator first, while it stands still.
+catch up with a trained generator first, while it stands still. With `generator_every`, the
+generator takes its turn in every so many of the steps in which critics do.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from codecbwe_jax.losses.adversarial import ADVERSARIAL, feature_matching
 from codecbwe_jax.losses.balancer import balance, initial_state
 from codecbwe_jax.objectives import reconstruction
 from codecbwe_jax.objectives.turn import Batch, Context, Params, Report, Turn
-from codecbwe_jax.systems.base import System
+from codecbwe_jax.systems.base import Features, System
 
 CRITICS: dict[str, Any] = {
     "mpd": MultiPeriodDiscriminator,
@@ -47,9 +48,9 @@ CRITICS: dict[str, Any] = {
 WEIGHTS = ("weight", "adversarial", "feature_matching")
 
 
-def state_of(critic: str) -> str:
-    """Name of the group that holds what a critic keeps beside its parameters."""
-    return f"{critic}_state"
+def state_of(group: str) -> str:
+    """Name of the group that holds what a critic, or the generator, keeps beside its parameters."""
+    return f"{group}_state"
 
 
 def build_critic(name: str, settings: dict[str, Any]) -> nn.Module:
@@ -109,23 +110,38 @@ class Gan:
                 params[state_of(name)] = variables
         if self.settings.balancer:
             params["balancer"] = initial_state(self.settings.balancer.shares)
+        if state := self.system.training_state():
+            params[state_of("generator")] = state
         return params
 
     def _turns(self) -> tuple[Turn, ...]:
         start, alone = self.settings.adversarial_from, self.settings.critics_alone_steps
+        every = self.settings.generator_every
+        warm = functools.partial(self._generate, adversarial=False)
+        full = functools.partial(self._generate, adversarial=True)
         if not self.critics:
-            return (Turn("generator", functools.partial(self._generate, adversarial=False)),)
+            return (Turn("generator", warm, upkeep=self._upkeep),)
         critics = [
             Turn(name, functools.partial(self._judge, name), lambda step: step >= start)
             for name in self.critics
         ]
-        full = functools.partial(self._generate, adversarial=True)
-        warm = functools.partial(self._generate, adversarial=False)
         return (
             *critics,
-            Turn("generator", warm, lambda step: step < start),
-            Turn("generator", full, lambda step: step >= start + alone),
+            Turn("generator", warm, lambda step: step < start, self._upkeep),
+            Turn(
+                "generator",
+                full,
+                lambda step: step >= start + alone and step % every == 0,
+                self._upkeep,
+            ),
         )
+
+    def _upkeep(self, params: Params, context: Context) -> dict[str, Any]:
+        name = state_of("generator")
+        if name not in params:
+            return {}
+        generator, state = self.system.upkeep(params["generator"], params[name], context.step)
+        return {"generator": generator, name: state}
 
     def _judge(
         self, name: str, params: Params, batch: Batch, context: Context
@@ -170,9 +186,19 @@ class Gan:
                 weights[f"{name}/adversarial"] = s.adversarial * ramp
                 weights[f"{name}/feature_matching"] = s.feature_matching * ramp
         values = terms(predicted["waveform"])
+        updates = self._observed(params, predicted, context)
         if not self.settings.balancer:
-            return sum(weights[n] * v for n, v in values.items()), Report(values, {})
-        return self._balanced(params, predicted["waveform"], terms, values, weights, context)
+            return sum(weights[n] * v for n, v in values.items()), Report(values, updates)
+        loss, report = self._balanced(
+            params, predicted["waveform"], terms, values, weights, context
+        )
+        return loss, report._replace(updates=report.updates | updates)
+
+    def _observed(self, params: Params, predicted: Features, context: Context) -> dict[str, Any]:
+        name = state_of("generator")
+        if name not in params:
+            return {}
+        return {name: self.system.observe(params[name], predicted, context.mean)}
 
     def _criticise(self, params: Params, fake: jax.Array, real: jax.Array) -> dict[str, jax.Array]:
         values = {}

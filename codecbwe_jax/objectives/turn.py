@@ -44,6 +44,12 @@ class Report(NamedTuple):
 
 
 Loss = Callable[[Params, Batch, Context], tuple[jax.Array, Report]]
+Upkeep = Callable[[Params, Context], Mapping[str, Any]]
+
+
+def nothing(params: Params, context: Context) -> Mapping[str, Any]:
+    """The upkeep of most turns."""
+    return {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +61,14 @@ class Turn:
       loss: pure function of all groups `{group: params}`, the batch and the context.
       active: whether the turn takes place at a step; decided in Python, so that what is
         inactive is not compiled and costs nothing.
+      upkeep: pure function of all groups as the update leaves them: new values of some, which no
+        gradient gives (unused codes replaced).
     """
 
     group: str
     loss: Loss
     active: Callable[[int], bool] = lambda step: True
+    upkeep: Upkeep = nothing
 
 
 class Objective(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Protocol
 
 import jax
@@ -28,12 +28,18 @@ class System(Protocol):
         the frames of a chunk are frames of the whole.
       torch_rules: the weight map of the network.
       torch_constants: what the original's checkpoints hold beside parameters, by name.
+      upsampler: filter in `audio.sinc.SINC_FILTERS` by which the input comes to output_rate before
+        the network sees it, so that training may draw its rate; "" where there is none.
     """
 
     takes: ClassVar[Literal["waveform", "tokens"]]
     torch_rules: ClassVar[tuple[Rule, ...]]
     input_rate: int
     output_rate: int
+
+    @property
+    def upsampler(self) -> str:
+        return ""
 
     @property
     def torch_constants(self) -> dict[str, np.ndarray]:
@@ -68,6 +74,28 @@ class System(Protocol):
 
     def target(self, batch: Mapping[str, jax.Array]) -> Features:
         """The same features of the true wide-band waveform."""
+
+    def training_state(self) -> dict[str, jax.Array]:
+        """What training keeps beside the parameters, at its beginning; mostly nothing."""
+        return {}
+
+    def observe(
+        self, state: Mapping[str, jax.Array], predicted: Features, mean: Callable[[Any], Any]
+    ) -> dict[str, jax.Array]:
+        """That state after a batch.
+
+        Args:
+          state: before it.
+          predicted: what `predict` gave.
+          mean: averages over data-parallel devices.
+        """
+        return dict(state)
+
+    def upkeep(
+        self, params: Params, state: Mapping[str, jax.Array], step: jax.Array
+    ) -> tuple[Params, Mapping[str, jax.Array]]:
+        """Parameters and state after the update of a step, with what no gradient does."""
+        return params, state
 
     def start_from(self, fresh: Params, other: System, theirs: Params) -> Params:
         """Fresh parameters with what another trained system can give.

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.causal import CausalConv, with_past
-from codecbwe_jax.nn.nsvq import Nsvq
+from codecbwe_jax.nn.nsvq import Nsvq, replace_unused
 from codecbwe_jax.systems.base import Features, Params
 from codecbwe_jax.systems.streaming import StreamingSystem
 
@@ -128,6 +129,7 @@ class BbwexNet(StreamingSystem):
       widths: of the input's level and the four below it.
       bottleneck: width of the narrowest place.
       codes: of the quantiser there; 0: none.
+      replace_every: batches after which codes that fewer than one in a hundred used are replaced.
       compute_dtype: "float32"; nothing here is large enough for another.
     """
 
@@ -142,6 +144,7 @@ class BbwexNet(StreamingSystem):
     widths: tuple[int, ...] = (16, 32, 64, 128, 160)
     bottleneck: int = 64
     codes: int = 0
+    replace_every: int = 1000
     compute_dtype: str = "float32"
 
     @property
@@ -185,5 +188,46 @@ class BbwexNet(StreamingSystem):
         if not self.codes:
             return super().predict(params, batch)
         noise = jax.random.fold_in(jax.random.key(0), batch["index"][0])
-        waveform = self.aligned(params, batch["input"], rngs={"noise": noise})
-        return {"waveform": waveform[:, : batch["target"].shape[1]]}
+        padded, kept = self.framed(batch["input"])
+        waveform, taken = self.network.apply(
+            {"params": params}, padded, rngs={"noise": noise}, mutable=["codes"]
+        )
+        (indices,) = taken["codes"]["quantizer"]["indices"]
+        used = jnp.zeros(self.codes).at[indices.ravel()].set(1.0)
+        return {"waveform": waveform[:, kept][:, : batch["target"].shape[1]], "codes_used": used}
+
+    def training_state(self) -> dict[str, jax.Array]:
+        """How many batches there were since codes were last replaced, and how many of them used
+        each code."""
+        if not self.codes:
+            return {}
+        return {"batches": jnp.float32(0), "used": jnp.zeros(self.codes, jnp.float32)}
+
+    def observe(
+        self,
+        state: Mapping[str, jax.Array],
+        predicted: Features,
+        mean: Callable[[jax.Array], jax.Array],
+    ) -> dict[str, jax.Array]:
+        """A batch uses a code if any device's part of it does."""
+        used = (mean(predicted["codes_used"]) > 0).astype(jnp.float32)
+        return {"batches": state["batches"] + 1, "used": state["used"] + used}
+
+    def upkeep(
+        self, params: Params, state: Mapping[str, jax.Array], step: jax.Array
+    ) -> tuple[Params, Mapping[str, jax.Array]]:
+        """Every `replace_every` batches, codes that hardly any of them used become others."""
+
+        def replaced(codebook: jax.Array, state: dict[str, jax.Array]) -> Any:
+            key = jax.random.fold_in(jax.random.key(0), step)
+            fresh = replace_unused(codebook, state["used"], state["batches"], key)
+            return fresh, jax.tree.map(jnp.zeros_like, state)
+
+        codebook, state = jax.lax.cond(
+            state["batches"] >= self.replace_every,
+            replaced,
+            lambda *unchanged: unchanged,
+            params["quantizer"]["codebooks"],
+            dict(state),
+        )
+        return {**params, "quantizer": {"codebooks": codebook}}, state

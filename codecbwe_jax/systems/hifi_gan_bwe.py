@@ -118,6 +118,10 @@ class HifiGanBwe(System):
         return {"sample_rate": np.asarray(self.output_rate, np.int64)}
 
     @property
+    def upsampler(self) -> str:
+        return self.resampler
+
+    @property
     def network(self) -> WaveNet:
         dtype = jnp.dtype(self.compute_dtype)
         return WaveNet(self.channels, self.stacks, self.layers, self.dilation_base, dtype)
@@ -164,8 +168,10 @@ class HifiGanBwe(System):
         )
 
     def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
-        """The predicted "waveform"."""
-        wide = resample(batch["input"], self.input_rate, self.output_rate, self.resampler)
+        """The predicted "waveform"; an "upsampled" input, at output_rate, is taken as it is."""
+        wide = batch.get("upsampled")
+        if wide is None:
+            wide = resample(batch["input"], self.input_rate, self.output_rate, self.resampler)
         return {"waveform": self.generate(params, wide[:, : batch["target"].shape[1]])}
 
     def target(self, batch: Mapping[str, jax.Array]) -> Features:

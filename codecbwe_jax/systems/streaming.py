@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -93,12 +93,17 @@ class StreamingSystem(System):
         """The true "waveform"."""
         return {"waveform": batch["target"]}
 
-    def aligned(self, params: Params, inputs: jax.Array, **settings: Any) -> jax.Array:
-        """The network on a whole waveform, without its lag; settings are `apply`'s."""
+    def aligned(self, params: Params, inputs: jax.Array) -> jax.Array:
+        """The network on a whole waveform, without its lag."""
+        padded, kept = self.framed(inputs)
+        return self.network.apply({"params": params}, padded)[:, kept]
+
+    def framed(self, inputs: jax.Array) -> tuple[jax.Array, slice]:
+        """A whole waveform in whole frames, and where the output of the network without its lag is
+        in what it gives of them."""
         samples = inputs.shape[1]
         total = math.ceil(samples * self.output_rate / self.input_rate)
         needed = math.ceil((total + self.lag) * self.input_rate / self.output_rate)
         frames = math.ceil(needed / self.frame_length)
         padded = jnp.pad(inputs, ((0, 0), (0, frames * self.frame_length - samples)))
-        out = self.network.apply({"params": params}, padded, **settings)
-        return out[:, self.lag : self.lag + total]
+        return padded, slice(self.lag, self.lag + total)

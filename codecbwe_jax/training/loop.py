@@ -202,6 +202,12 @@ def find_recordings(
 
 
 def _pair_settings(config: ConfigDict, system: systems.System) -> pipeline.PairSettings:
+    rates = tuple(config.data.source_rates)
+    if rates and (not system.upsampler or max(rates) >= system.output_rate):
+        raise UserError(
+            f"config.data.source_rates is {rates}: {config.system.name} takes "
+            + (f"rates below {system.output_rate} Hz" if system.upsampler else "one rate alone")
+        )
     return pipeline.PairSettings(
         system.input_rate,
         system.output_rate,
@@ -210,6 +216,8 @@ def _pair_settings(config: ConfigDict, system: systems.System) -> pipeline.PairS
         tuple(config.data.gain_db),
         config.data.balance_speakers,
         config.train.seed,
+        rates,
+        system.upsampler,
     )
 
 

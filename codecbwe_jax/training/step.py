@@ -93,6 +93,7 @@ def make_step(
             )
             for name, value in report.updates.items():
                 params[name] = _choose(good, value, params[name])
+            params |= turn.upkeep(params, context)
             finite &= good
             metrics |= {f"{group}/{name}": value for name, value in values.items()}
         skipped = (~finite).astype(jnp.int32)

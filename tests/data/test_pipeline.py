@@ -56,6 +56,24 @@ def test_pairs_have_the_right_shapes_and_levels(found) -> None:
         assert np.all(batch["broken"] == -1)
 
 
+def test_a_source_rate_may_be_drawn(found) -> None:
+    """The input is at the output's rate and holds what a rate of those drawn can hold."""
+    settings = PairSettings(
+        16000, 48000, 9600, ("kaiser16",), source_rates=(8000, 24000), upsampler="kaiser16"
+    )
+    batch = next(batches(MakePair(found, settings), 8))
+    assert batch["upsampled"].shape == batch["target"].shape
+    frequencies = np.fft.rfftfreq(9600, 1 / 48000)
+    window = np.hanning(9600)
+
+    def power(x: np.ndarray) -> np.ndarray:
+        spectra = np.abs(np.fft.rfft(x * window)) ** 2
+        return spectra[:, (frequencies > 5000) & (frequencies < 10000)].sum(axis=1)
+
+    kept = power(batch["upsampled"]) / power(batch["target"])
+    assert set(np.round(kept, 1)) == {0.0, 1.0}
+
+
 @pytest.mark.parametrize("name", LOWPASSES)
 def test_every_lowpass_keeps_time_and_the_low_band(name: str, voice: np.ndarray) -> None:
     rng = np.random.default_rng(0)
