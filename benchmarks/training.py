@@ -33,7 +33,7 @@ def jax_step(batch: int, mapping_name: str) -> Run:
 
     config = load_config("configs/ap_bwe.py", [f"--config.train.batch_size={batch}"])
     objective = objectives.build(systems.build(config.system), config.objective)
-    mapping, key = devices.build(mapping_name, batch), jax.random.key(0)
+    mapping, key = devices.build(mapping_name, batch, jax.devices()), jax.random.key(0)
     state, transforms = fresh_state(config, objective, key)
     step = compiled_steps(config, objective, transforms, mapping)(0)
     wide, narrow = pairs(batch)

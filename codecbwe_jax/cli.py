@@ -53,7 +53,15 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a system, or continue training")
     train.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
     train.add_argument("--workdir", type=Path, required=True)
+    train.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, of several")
+    train.add_argument("--processes", type=int, help="how many, where no cluster says it")
+    train.add_argument("--process", type=int, help="which of them this is, from 0")
     train.set_defaults(run=_train)
+
+    plan = commands.add_parser("plan", help="memory and speed of a run on N chips, beforehand")
+    plan.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
+    plan.add_argument("--devices", type=int, default=8, help="chips of the run (default 8)")
+    plan.set_defaults(run=_plan)
 
     cache = commands.add_parser("cache", help="run a codec over the training data beforehand")
     cache.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
@@ -166,14 +174,57 @@ def _demo(args: argparse.Namespace) -> None:
 def _train(args: argparse.Namespace) -> int:
     from codecbwe_jax.config import load_config
     from codecbwe_jax.inference.compilation import enable_cache
-    from codecbwe_jax.training.loop import Interrupted, train
+    from codecbwe_jax.training import cluster
+    from codecbwe_jax.training.interruption import Interrupted
+    from codecbwe_jax.training.loop import train
 
     enable_cache()
+    config = load_config(args.config, args.overrides)
+    cluster.join(args.coordinator, args.processes, args.process)
     try:
-        train(load_config(args.config, args.overrides), args.workdir)
+        with cluster.only_leader_speaks():
+            train(config, args.workdir)
     except Interrupted as interrupted:
         return interrupted.code
     return 0
+
+
+def _plan(args: argparse.Namespace) -> None:
+    import jax
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from codecbwe_jax.config import load_config
+    from codecbwe_jax.inference.compilation import enable_cache
+    from codecbwe_jax.training.plan import CHIPS, plan
+
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", args.devices)
+    enable_cache()
+    p = plan(load_config(args.config, args.overrides))
+    parameters = ", ".join(f"{group} {count:,}" for group, count in p.parameters.items())
+    print(f"parameters: {parameters}")
+    print(f"a step: {p.seconds_of_audio:.1f} s of audio on {p.devices} devices; on each of them")
+    print(f"  {p.flops / 1e9:,.1f} GFLOP, {p.bytes_accessed / 1e9:,.2f} GB read and written")
+    print(
+        f"  memory {p.memory / 1e9:,.2f} GB: {p.arguments / 1e9:,.2f} GB of parameters, optimiser"
+    )
+    print(f"  and batch, {p.temporary / 1e9:,.2f} GB in between")
+    print(f"  {p.all_reduces} sums over devices of {p.all_reduce_bytes / 1e6:,.1f} MB in all")
+    table = Table("chip", "fits", "steps/s at most", "s of audio/s", "limit", box=box.SIMPLE)
+    for name, chip in CHIPS.items():
+        seconds = p.seconds_per_step(chip)
+        slower = p.flops / chip.flops > p.bytes_accessed / chip.memory_bandwidth
+        table.add_row(
+            name,
+            "yes" if p.memory < 0.9 * chip.memory else "no",
+            f"{1 / seconds:.1f}",
+            f"{p.seconds_of_audio / seconds:,.0f}",
+            "operations" if slower else "memory",
+        )
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    print("At published bfloat16 peaks, which no run reaches: expect a third, and see where it is.")
 
 
 def _cache(args: argparse.Namespace) -> None:
@@ -270,7 +321,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _compare(args: argparse.Namespace) -> int:
     from codecbwe_jax.compare import compare
-    from codecbwe_jax.training.loop import Interrupted
+    from codecbwe_jax.training.interruption import Interrupted
 
     codec = [f"--config.data.codec={args.codec}"] if args.codec else []
     try:

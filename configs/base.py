@@ -94,6 +94,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.steps = 400_000
     config.train.batch_size = 16
     config.train.micro_batches = 1
+    # less memory, more time: products and convolutions alone are kept for the gradient
+    config.train.remat = False
     config.train.log_every = 100
     # of the generator's moving average, which is then what is evaluated and exported; 0: none
     config.train.ema_decay = 0.999
@@ -109,6 +111,12 @@ def get_config(variant: str = "") -> ConfigDict:
     # a figure of an evaluator whose best checkpoint is kept too
     config.checkpoint.best = "valid/lsd"
     config.checkpoint.best_is = "min"
+    # saves in a row that may fail (a full disk, a bucket out of reach) before the run gives up
+    config.checkpoint.max_failed = 3
+
+    config.profile = ConfigDict()
+    # "100-105": a trace of these steps for TensorBoard's profiler
+    config.profile.steps = ""
 
     config.evaluators = ConfigDict(
         {"valid": {"type": "extension", "every": 5000, "clips": 16, "seconds": 4.0, "media": 3}}

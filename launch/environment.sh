@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts beside it: a Python environment with the project in it.
 
 # use_environment EXTRA

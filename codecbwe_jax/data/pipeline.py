@@ -1,7 +1,8 @@
 """Batches of training pairs, by grain.
 
 Everything up to the batch is a pure function of the sample's index, so the position in the stream
-is the number of batches consumed: it survives another number of workers or hosts.
+is the number of batches consumed: it survives another number of workers or hosts. The order of
+samples is that of the whole run; of several hosts, each reads its own rows of every batch.
 """
 
 from __future__ import annotations
@@ -157,15 +158,18 @@ def batches(
     start: int = 0,
     workers: int = 0,
     threads: int = 2,
+    host: int = 0,
+    hosts: int = 1,
 ) -> Iterator[Batch]:
     """An endless stream of batches; the same for any number of workers and threads.
 
     Args:
       make: makes a sample of a recording; each epoch shuffles its recordings anew.
-      batch_size: samples in a batch.
+      batch_size: samples in a batch of all hosts together, a multiple of their number.
       start: batches already consumed.
       workers: processes; 0 works in this one.
       threads: readers in this process when there are no workers.
+      host, hosts: which of how many this is; it gets the host-th part of every batch.
 
     Yields:
       What `make` makes, stacked: "target" `[batch, segment_samples]` float32 and others; "index"
@@ -180,8 +184,8 @@ def batches(
         .repeat()
         .map_with_index(_WithIndex())
         .random_map(make)
-        .batch(batch_size, drop_remainder=True)
-    )
+        .batch(batch_size // hosts, drop_remainder=True)
+    )[host::hosts]
     options = grain.ReadOptions(num_threads=0 if workers else threads, prefetch_buffer_size=4)
     stream = dataset[start:].to_iter_dataset(options)
     if workers:

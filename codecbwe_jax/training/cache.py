@@ -51,7 +51,7 @@ def write_cache(
     hosts = jax.process_count() if hosts is None else hosts
     system = systems.build(config.system)
     source, codec = codec_input.open_codec(config, system)
-    mapping = devices.build(config.train.mapping, config.train.batch_size)
+    mapping = devices.build(config.train.mapping, config.train.batch_size, jax.local_devices())
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,11 +1,15 @@
 """Checkpoints: every parameter group with its optimiser, moving averages, and the data position.
 
-A checkpoint is complete or absent: orbax writes under a temporary name and renames.
+A checkpoint is complete or absent: orbax writes under a temporary name and renames. Of several
+processes the leader alone writes; all read.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.training.cluster import is_leader
 
 Tree = Any
 
@@ -30,7 +35,8 @@ class Checkpoints:
     def __init__(
         self, folder: Path, keep_last: int = 1, best: tuple[str, str] | None = None
     ) -> None:
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        # orbax logs the traceback of what it raises
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         policies: list[Any] = [ocp.checkpoint_managers.LatestN(n=keep_last)]
         if best:
             name, direction = best
@@ -42,13 +48,20 @@ class Checkpoints:
                     keep_checkpoints_without_metrics=False,
                 )
             )
-        self._best = best
+        self._best, self._folder = best, folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
         self._manager = ocp.CheckpointManager(
             folder.resolve(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
                 enable_async_checkpointing=False,
-                create=True,
+                create=False,
+                # what a killed process left
+                cleanup_tmp_directories=is_leader(),
+                multiprocessing_options=_alone(),
             ),
         )
 
@@ -87,8 +100,17 @@ class Checkpoints:
                 metrics=dict(metrics) if known else None,
                 force=True,
             )
-        except OSError as error:
-            raise UserError(f"checkpoint {step} cannot be written: {error}") from None
+        except (OSError, ValueError, RuntimeError) as error:  # tensorstore raises the latter two
+            self._discard(step)
+            reason = str(error).strip().splitlines()[0]
+            if os.strerror(errno.ENOSPC) in reason:
+                reason = os.strerror(errno.ENOSPC)
+            raise UserError(f"checkpoint {step} cannot be written: {reason}") from None
+
+    def _discard(self, step: int) -> None:
+        """Remove what a failed save left: on a full disk the next one needs the room."""
+        for path in self._folder.glob(f"{step}.*tmp*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def facts(self, step: int) -> dict[str, Any]:
         """The config and the data position of a step."""
@@ -116,6 +138,16 @@ class Checkpoints:
     def close(self) -> None:
         """Wait for what is being written."""
         self._manager.close()
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """This process waits for no other."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    own = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process_{own}"
+    )
 
 
 def load_groups(folder: Path, step: int | None = None) -> tuple[dict[str, Tree], dict[str, Any]]:

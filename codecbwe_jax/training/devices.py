@@ -32,7 +32,11 @@ def mean(tree: Tree) -> Tree:
 
 
 class DeviceMapping(Protocol):
-    """A way to run a step on every local device."""
+    """A way to run a step on every device of all processes.
+
+    Attributes:
+      count: devices of all processes; this one holds its own part of them.
+    """
 
     count: int
 
@@ -49,18 +53,26 @@ class DeviceMapping(Protocol):
     def fetch(self, tree: Tree) -> Tree:
         """One device's copy of a replicated tree, as NumPy arrays."""
 
+    def shapes(self, state: Tree) -> Tree:
+        """Shapes of what `place` gives, of a tree of shapes."""
+
+    def shapes_divided(self, batch: Tree) -> Tree:
+        """Shapes of what `divide` gives, of a tree of shapes."""
+
     def divide(self, batch: Mapping[str, np.ndarray]) -> Tree:
-        """Put a host batch on the devices, each with its part."""
+        """Put this process's part of a batch on its devices, each with its own."""
 
 
 class Pmap:
-    """`jax.pmap` over local devices with a leading device axis in state and batch."""
+    """`jax.pmap` with a leading axis of this process's devices in state and batch."""
 
     def __init__(self, devices: list[jax.Device]) -> None:
         self.devices = devices
         self.count = len(devices)
+        own = [device for device in devices if device.process_index == jax.process_index()]
+        self.own_count = len(own)
         # What pmap itself gives its results: any other placement compiles the step twice.
-        self.sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+        self.sharding = NamedSharding(Mesh(np.array(own), (AXIS,)), PartitionSpec(AXIS))
 
     def map_step(self, step: Step) -> MappedStep:
         return jax.pmap(
@@ -81,16 +93,28 @@ class Pmap:
 
     def place(self, state: Tree) -> Tree:
         def copies(x: np.ndarray) -> np.ndarray:
-            return np.broadcast_to(x, (self.count, *np.shape(x)))
+            return np.broadcast_to(x, (self.own_count, *np.shape(x)))
 
         return jax.device_put(jax.tree.map(copies, state), self.sharding)
+
+    def shapes(self, state: Tree) -> Tree:
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((self.own_count, *x.shape), x.dtype), state
+        )
+
+    def shapes_divided(self, batch: Tree) -> Tree:
+        def part(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+            rows = x.shape[0] // self.count
+            return jax.ShapeDtypeStruct((self.own_count, rows, *x.shape[1:]), x.dtype)
+
+        return jax.tree.map(part, batch)
 
     def fetch(self, tree: Tree) -> Tree:
         # indexing x[0] of a replicated array costs 100 times more
         return jax.device_get(jax.tree.map(lambda x: x.addressable_data(0)[0], tree))
 
     def divide(self, batch: Mapping[str, np.ndarray]) -> Tree:
-        parts = {k: v.reshape(self.count, -1, *v.shape[1:]) for k, v in batch.items()}
+        parts = {k: v.reshape(self.own_count, -1, *v.shape[1:]) for k, v in batch.items()}
         return jax.device_put(parts, self.sharding)
 
 
@@ -130,13 +154,25 @@ class ShardMap:
         return lambda tree, batch: jax.device_get(mapped(tree, batch))
 
     def place(self, state: Tree) -> Tree:
-        return jax.device_put(state, self.replicated)
+        def everywhere(x: np.ndarray) -> jax.Array:
+            return jax.make_array_from_process_local_data(self.replicated, np.asarray(x))
+
+        return jax.tree.map(everywhere, state)
+
+    def shapes(self, state: Tree) -> Tree:
+        return state
+
+    def shapes_divided(self, batch: Tree) -> Tree:
+        return batch
 
     def fetch(self, tree: Tree) -> Tree:
         return jax.device_get(jax.tree.map(lambda x: x.addressable_data(0), tree))
 
     def divide(self, batch: Mapping[str, np.ndarray]) -> Tree:
-        return jax.device_put(dict(batch), self.divided)
+        def parts(x: np.ndarray) -> jax.Array:
+            return jax.make_array_from_process_local_data(self.divided, np.asarray(x))
+
+        return jax.tree.map(parts, dict(batch))
 
 
 def prefetch(
@@ -159,18 +195,28 @@ def prefetch(
     yield from waiting
 
 
+def described() -> str:
+    """The devices of all processes in one line."""
+    text = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    return text + (f" in {jax.process_count()} processes" if jax.process_count() > 1 else "")
+
+
 MAPPINGS = {"pmap": Pmap, "shard_map": ShardMap}
 
 
-def build(name: str, batch_size: int) -> DeviceMapping:
-    """The mapping that a config names, over all local devices.
+def build(name: str, batch_size: int, devices: list[jax.Device]) -> DeviceMapping:
+    """The mapping that a config names.
+
+    Args:
+      name: "pmap" or "shard_map".
+      batch_size: of all devices together.
+      devices: those of all processes, or the local ones for work that no other process shares.
 
     Raises:
       UserError: on an unknown name, or a batch that the devices cannot share evenly.
     """
     if name not in MAPPINGS:
         raise UserError(f"config.train.mapping is {name!r}; known: {', '.join(MAPPINGS)}")
-    devices = jax.local_devices()
     if batch_size % len(devices):
         raise UserError(
             f"config.train.batch_size {batch_size} is no multiple of the {len(devices)} devices"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -10,12 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
 from codecbwe_jax.evaluation.evaluators import Audio, Image
+from codecbwe_jax.training.cluster import is_leader
 
 
 class MetricsFile:
@@ -54,9 +57,12 @@ class TensorBoard:
     """Scalars, audio and images for TensorBoard, later steps of a former run hidden."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        self._writer = SummaryWriter(str(folder), purge_step=step or None)
+        self._folder = str(folder)
+        self._writer = SummaryWriter(self._folder, purge_step=step or None)
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
+        if not self._works():
+            self._writer = SummaryWriter(self._folder)
         for name, value in values.items():
             if isinstance(value, Audio):
                 clip = np.clip(value.samples, -1.0, 1.0)[:, None]
@@ -67,7 +73,14 @@ class TensorBoard:
                 self._writer.add_scalar(name, float(value), step)
 
     def close(self) -> None:
-        self._writer.close()
+        if self._works():
+            self._writer.close()
+
+    def _works(self) -> bool:
+        """tensorboardX writes in a thread that dies of the first write that fails, and then its
+        queue fills up and blocks for ever."""
+        worker = self._writer.file_writer.event_writer._worker
+        return worker is not None and worker.is_alive()
 
 
 class ProgressReport:
@@ -134,6 +147,50 @@ class ProgressReport:
     def close(self) -> None:
         if self._bar:
             self._bar.stop()
+
+
+class Outlets:
+    """All of these for one run. Processes beside the leader keep still but for `line`.
+
+    Args:
+      workdir: gets `metrics.jsonl` and `tensorboard/`.
+      step, total, seconds_per_step: see `ProgressReport`.
+    """
+
+    def __init__(self, workdir: Path, step: int, total: int, seconds_per_step: float) -> None:
+        self.progress = ProgressReport(total, step, seconds_per_step)
+        self._speaks, self._lost = is_leader(), False
+        if self._speaks:
+            self._file = MetricsFile(workdir / "metrics.jsonl", step)
+            self._board = TensorBoard(workdir / "tensorboard", step)
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        """Scalars into the file, scalars, audio and images into TensorBoard."""
+        if not self._speaks:
+            return
+        numbers = {k: v for k, v in values.items() if not isinstance(v, Audio | Image)}
+        try:
+            self._file.write(step, numbers)
+            self._board.write(step, values)
+            self._lost = False
+        except OSError as error:
+            if not self._lost:
+                self.line(f"logs cannot be written ({error.strerror}); training goes on")
+            self._lost = True
+
+    def line(self, text: str) -> None:
+        """One line for whoever watches; of the other processes, on standard error."""
+        if self._speaks:
+            self.progress.line(text)
+        else:
+            print(f"process {jax.process_index()}: {text}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        self.progress.close()
+        if self._speaks:
+            with contextlib.suppress(OSError):  # a full disk was told of when it filled up
+                self._file.close()
+                self._board.close()
 
 
 def _clock(seconds: float) -> str:

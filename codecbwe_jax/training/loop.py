@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,10 @@ from codecbwe_jax.evaluation import evaluators
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import Model, load_model
 from codecbwe_jax.objectives.turn import Objective
-from codecbwe_jax.training import checkpoints, codec_input, devices, logs, optimizers
+from codecbwe_jax.training import checkpoints, cluster, codec_input, devices, logs, optimizers
+from codecbwe_jax.training.interruption import Interrupted, Interruption
+from codecbwe_jax.training.profiling import Profile
 from codecbwe_jax.training.step import init_state, make_step
-
-
-class Interrupted(Exception):  # noqa: N818 - it is not an error
-    """A signal asked the run to stop; the state is saved. `code` is the exit status."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
@@ -52,18 +46,21 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     # 1. What is trained, and how
     system = systems.build(config.system)
     objective = objectives.build(system, config.objective)
-    mapping = devices.build(config.train.mapping, config.train.batch_size)
+    mapping = devices.build(config.train.mapping, config.train.batch_size, jax.devices())
     source, codec = codec_input.load(config, system)
+    profile = Profile(config.profile.steps, workdir / "tensorboard")
 
     # 2. Recordings, and what is measured on those held out
-    train_set, valid_set = find_recordings(config, system.output_rate, workdir)
+    train_set, valid_set = cluster.leader_first(
+        lambda: find_recordings(config, system.output_rate, workdir)
+    )
     if source:
         make = codec_input.make_pairs(config, train_set, source)
     else:
-        make = pipeline.MakePair(train_set, _pair_settings(config, system))
+        make = pipeline.MakePair(train_set, pair_settings(config, system))
     hear = {"hear": codec_input.hear(codec, system)} if codec else {}
     judges = evaluators.build(system, valid_set, config.evaluators, **hear)
-    print(f"{mapping.count} x {jax.local_devices()[0].device_kind}", flush=True)
+    print(devices.described(), flush=True)
 
     # 3. State: the newest checkpoint, else fresh parameters, some perhaps from elsewhere
     store = checkpoints.Checkpoints(
@@ -74,7 +71,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     key = jax.random.key(config.train.seed)
     state, transforms = fresh_state(config, objective, key)
     data_hash = pipeline.fingerprint(make.recordings, make.settings, config.train.batch_size)
-    step, scores = store.latest() or 0, {}
+    cluster.check_agreement("recordings, or not the same config", data_hash)
+    step, scores = cluster.from_leader(store.latest() or 0), {}
     if step:
         facts = store.facts(step)
         _check_continuation(facts, config, data_hash, workdir)
@@ -89,24 +87,21 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     del codec, hear  # each device holds its copy; this would be one more on the first
 
     # 4. Outlets
-    save_config(config, workdir)
-    metrics_file = logs.MetricsFile(workdir / "metrics.jsonl", step)
-    board = logs.TensorBoard(workdir / "tensorboard", step)
+    cluster.on_leader(lambda: save_config(config, workdir))
     seconds = config.train.batch_size * config.data.segment_samples / system.output_rate
-    progress = logs.ProgressReport(config.train.steps, step, seconds)
+    outlets = logs.Outlets(workdir, step, config.train.steps, seconds)
 
-    def evaluate(at: int, names: list[str]) -> None:
-        began = time.monotonic()
+    def evaluate(at: int, names: list[str]) -> dict[str, float]:
         params = _running_params(mapping, state, objective)
+        figures = {}
         for name in names:
             values = {f"{name}/{k}": v for k, v in judges[name].run(params)}
-            board.write(at, values)
+            outlets.write(at, values)
             numbers = {k: v for k, v in values.items() if isinstance(v, float)}
-            metrics_file.write(at, numbers)
-            scores.update(numbers)
             shown = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items())
-            progress.line(f"step {at}: {shown}")
-        progress.skip(time.monotonic() - began)
+            outlets.line(f"step {at}: {shown}")
+            figures |= numbers
+        return figures
 
     def save(at: int) -> None:
         facts = {
@@ -119,34 +114,53 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
 
     # 5. The loop. Do not change the order of what happens in it: a resumed run relies on it.
     steps = compiled_steps(config, objective, transforms, mapping, online)
-    stream = pipeline.batches(make, config.train.batch_size, step, config.data.workers)
-    watch = _BrokenFiles(make.recordings, progress.line)
-    with _signals() as stop, contextlib.closing(_Closing(stream, board, metrics_file, progress)):
+    stream = pipeline.batches(
+        make,
+        config.train.batch_size,
+        step,
+        config.data.workers,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+    )
+    watch = _BrokenFiles(make.recordings, outlets.line)
+    failed_saves = 0
+    closing = contextlib.closing(_Closing(stream, outlets, profile))
+    with Interruption() as interruption, closing:
         placed = devices.prefetch(map(watch.pass_on, stream), mapping.divide)
         while step < config.train.steps:
-            state, metrics = steps(step)(state, next(placed), key, frozen)
+            profile.before(step + 1)
+            with jax.profiler.StepTraceAnnotation("train", step_num=step + 1):
+                state, metrics = steps(step)(state, next(placed), key, frozen)
             step += 1
-            if step % config.train.log_every == 0 or step == config.train.steps:
+            if profile.after(step, metrics):
+                outlets.line(f"step {step}: traced into {profile.folder}")
+            last, stop = step == config.train.steps, interruption.status(step)
+            if step % config.train.log_every == 0 or last:
                 values = {k: float(v) for k, v in mapping.fetch(metrics).items()}
                 _stop_if_not_finite(values, step, config.train)
-                metrics_file.write(step, values)
-                board.write(step, values)
+                outlets.write(step, values)
                 losses = {k: v for k, v in values.items() if k.endswith("/loss")}
-                progress.update(step, losses)
-            due = [
-                name
-                for name, judge in judges.items()
-                if step % judge.every == 0 or step == config.train.steps
-            ]
+                outlets.progress.update(step, losses)
+            due = [name for name, judge in judges.items() if step % judge.every == 0 or last]
             if due:
-                evaluate(step, due)
-            if step % config.checkpoint.every == 0 or step == config.train.steps or stop:
-                save(step)
+                began = time.monotonic()
+                scores |= cluster.on_leader(functools.partial(evaluate, step, due))
+                outlets.progress.skip(time.monotonic() - began)
+            if step % config.checkpoint.every == 0 or last or stop:
+                try:
+                    cluster.on_leader(functools.partial(save, step))
+                    failed_saves = 0
+                except UserError as error:
+                    failed_saves += 1
+                    if last or stop or failed_saves == config.checkpoint.max_failed:
+                        raise
+                    of = f"{failed_saves} of at most {config.checkpoint.max_failed} in a row"
+                    outlets.line(f"{error}; training goes on ({of})")
             if stop:
-                progress.line(f"stopped and saved at step {step}; the same command continues")
-                raise Interrupted(128 + stop[0])
+                outlets.line(f"stopped and saved at step {step}; the same command continues")
+                raise Interrupted(stop)
     store.close()
-    return scores | {"steps_per_second": progress.rate()}
+    return scores | {"steps_per_second": outlets.progress.rate()}
 
 
 def starting_model(config: ConfigDict, name: str) -> Model:
@@ -201,7 +215,12 @@ def find_recordings(
     return train_set, valid_set
 
 
-def _pair_settings(config: ConfigDict, system: systems.System) -> pipeline.PairSettings:
+def pair_settings(config: ConfigDict, system: systems.System) -> pipeline.PairSettings:
+    """How a run makes pairs of recordings.
+
+    Raises:
+      UserError: if the system does not take the rates that are to be drawn.
+    """
     rates = tuple(config.data.source_rates)
     if rates and (not system.upsampler or max(rates) >= system.output_rate):
         raise UserError(
@@ -226,13 +245,17 @@ def fresh_state(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(host state of a new run, optimiser of each group)."""
     params = jax.device_get(objective.init(jax.random.fold_in(key, 0)))
-    groups = {turn.group for turn in objective.turns}
-    transforms = {
-        group: optimizers.build(_optimizer_settings(config, group), params[group])
-        for group in sorted(groups)
-    }
+    transforms = group_optimizers(config, objective, params)
     averaged = [objective.generator] if config.train.ema_decay else []
     return jax.device_get(init_state(params, transforms, averaged)), transforms
+
+
+def group_optimizers(
+    config: ConfigDict, objective: Objective, params: dict[str, Any]
+) -> dict[str, Any]:
+    """The optimiser of each group that is trained; of parameters, their shapes count."""
+    groups = sorted({turn.group for turn in objective.turns})
+    return {g: optimizers.build(_optimizer_settings(config, g), params[g]) for g in groups}
 
 
 def _start(
@@ -290,8 +313,15 @@ def compiled_steps(
         active = tuple(i for i, turn in enumerate(objective.turns) if turn.active(step))
         if active not in compiled:
             turns = [objective.turns[i] for i in active]
-            ema, micro = config.train.ema_decay, config.train.micro_batches
-            function = make_step(turns, transforms, rates, ema, micro, **prepare)
+            function = make_step(
+                turns,
+                transforms,
+                rates,
+                config.train.ema_decay,
+                config.train.micro_batches,
+                config.train.remat,
+                **prepare,
+            )
             compiled[active] = mapping.map_step(function)
             names = ", ".join(dict.fromkeys(t.group for t in turns))
             print(f"compiling a step of {names} (a minute or less; kept for next time)", flush=True)
@@ -368,21 +398,3 @@ class _Closing:
         for thing in self._things:
             if hasattr(thing, "close"):
                 thing.close()
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """A list that SIGINT or SIGTERM puts its number into; a second SIGINT acts as usual."""
-    caught: list[int] = []
-
-    def note(number: int, _: Any) -> None:
-        if caught and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    previous = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -1,0 +1,169 @@
+"""What a run will cost, before an accelerator is paid for.
+
+The step is compiled for as many virtual CPU devices as the run will have; what is counted in the
+compiled program is exact for it, and near for the accelerator's own, which fuses differently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from codecbwe_jax import objectives, systems
+from codecbwe_jax.data import codec_pairs, pipeline, recordings, synthetic
+from codecbwe_jax.systems.base import System
+from codecbwe_jax.training import codec_input, devices
+from codecbwe_jax.training.loop import compiled_steps, group_optimizers, pair_settings
+from codecbwe_jax.training.step import init_state
+
+Tree = Any
+ELEMENT_BYTES = {"f64": 8, "s64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "pred": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """Published peaks of one accelerator.
+
+    Attributes:
+      flops: bfloat16 operations a second.
+      memory_bandwidth: bytes a second.
+      memory: bytes.
+      link_bandwidth: bytes a second between chips, all links together.
+    """
+
+    flops: float
+    memory_bandwidth: float
+    memory: float
+    link_bandwidth: float
+
+
+# cloud.google.com/tpu/docs and NVIDIA's data sheets (SXM, without sparsity)
+CHIPS = {
+    "v4": Chip(275e12, 1228e9, 32e9, 300e9),
+    "v5e": Chip(197e12, 819e9, 16e9, 200e9),
+    "v5p": Chip(459e12, 2765e9, 95e9, 600e9),
+    "v6e": Chip(918e12, 1640e9, 32e9, 448e9),
+    "A100": Chip(312e12, 2039e9, 80e9, 600e9),
+    "H100": Chip(989e12, 3350e9, 80e9, 900e9),
+    "H200": Chip(989e12, 4800e9, 141e9, 900e9),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Counts of one step of a run.
+
+    Attributes:
+      devices: of the run.
+      parameters: of each group.
+      flops, bytes_accessed: of one device in one step.
+      arguments, temporary: bytes of memory on one device: state, batch and frozen parameters; what
+        is alive in between.
+      all_reduces: how many sums over devices there are.
+      all_reduce_bytes: what they sum, in all.
+      seconds_of_audio: in a step of all devices.
+    """
+
+    devices: int
+    parameters: dict[str, int]
+    flops: float
+    bytes_accessed: float
+    arguments: int
+    temporary: int
+    all_reduces: int
+    all_reduce_bytes: int
+    seconds_of_audio: float
+
+    @property
+    def memory(self) -> int:
+        """Bytes on one device."""
+        return self.arguments + self.temporary
+
+    def seconds_per_step(self, chip: Chip) -> float:
+        """The least that a step takes: operations or bytes, whichever is slower, at the chip's
+        peak, and a ring's sums over devices after them."""
+        share = 2 * (self.devices - 1) / self.devices
+        sums = share * self.all_reduce_bytes / chip.link_bandwidth
+        return max(self.flops / chip.flops, self.bytes_accessed / chip.memory_bandwidth) + sums
+
+
+def plan(config: ConfigDict) -> Plan:
+    """Compile the last step of a run for all devices that JAX has, and count.
+
+    Args:
+      config: as of `train`; `data.path` may be empty. A system that takes tokens, or a codec's
+        output, needs `data.codec`.
+
+    Raises:
+      UserError: as `train`, on a bad config.
+    """
+    system = systems.build(config.system)
+    objective = objectives.build(system, config.objective)
+    mapping = devices.build(config.train.mapping, config.train.batch_size, jax.devices())
+    source, codec = codec_input.load(config, system)
+    params = jax.eval_shape(objective.init, jax.random.key(0))
+    transforms = group_optimizers(config, objective, params)
+    averaged = [objective.generator] if config.train.ema_decay else []
+    state = jax.eval_shape(lambda p: init_state(p, transforms, averaged), params)
+    online = source if source and config.data.input == "codec_online" else None
+    frozen = jax.eval_shape(lambda: codec.params) if online else {}
+    batch = _batch(config, system, source, codec)
+    step = compiled_steps(config, objective, transforms, mapping, online)(config.train.steps - 1)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    program = step.lower(
+        mapping.shapes(state), mapping.shapes_divided(batch), key, mapping.shapes(frozen)
+    ).compile()
+    costs, memory = program.cost_analysis(), program.memory_analysis()
+    count, size = all_reduces(program.as_text())
+    return Plan(
+        devices=mapping.count,
+        parameters={g: sum(x.size for x in jax.tree.leaves(t)) for g, t in params.items()},
+        flops=float(costs["flops"]),
+        bytes_accessed=float(costs["bytes accessed"]),
+        arguments=memory.argument_size_in_bytes,
+        temporary=memory.temp_size_in_bytes,
+        all_reduces=count,
+        all_reduce_bytes=size,
+        seconds_of_audio=config.train.batch_size * config.data.segment_samples / system.output_rate,
+    )
+
+
+def _batch(
+    config: ConfigDict, system: System, source: codec_input.CodecInput | None, codec: Any
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of a batch, from samples made of a synthetic recording as a run makes them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        synthetic.write_corpus(Path(scratch), speakers=1, clips=1, seconds=1.0)
+        found = recordings.find(scratch).recordings
+        if source:
+            chunks = codec_pairs.chunks(found, config.data.chunk_seconds)
+            make = codec_pairs.MakeOnlinePair(chunks, source.settings)
+        else:
+            make = pipeline.MakePair(found, pair_settings(config, system))
+        sample = make.random_map((0, 0), np.random.default_rng(0))
+    del sample["broken"]
+    size = config.train.batch_size
+    batch = {k: jax.ShapeDtypeStruct((size, *np.shape(x)), x.dtype) for k, x in sample.items()}
+    if source and config.data.input == "codec_cached":
+        batch = dict(jax.eval_shape(source.prepare, codec.params, batch))
+    return batch
+
+
+def all_reduces(program: str) -> tuple[int, int]:
+    """(how many sums over devices a compiled program has, bytes that they sum)."""
+    count, size = 0, 0
+    for line in program.splitlines():
+        found = re.search(r"= (.*?) all-reduce(?:-start)?\(", line)
+        if found:
+            count += 1
+            for kind, shape in re.findall(r"(\w+)\[([\d,]*)\]", found[1]):
+                elements = int(np.prod([int(n) for n in shape.split(",") if n], initial=1))
+                size += ELEMENT_BYTES.get(kind, 4) * elements
+    return count, size

@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Train on a GKE cluster: a JobSet of TPU or GPU hosts that runs an image of launch/docker/.
+#
+#   ./launch/gke.sh ACTION --name NAME [options] [-- TRAIN_ARGUMENTS]
+#
+#   apply     start the run            logs      follow its first host
+#   delete    end it                   show      print the manifest
+#
+#   --image IMAGE                       that the hosts run (apply, show)
+#   --hosts N                           of the slice, or GPU nodes (default 1)
+#   --tpu ACCELERATOR --topology AxB    of the node pool, as tpu-v5-lite-podslice and 4x4
+#   --chips N                           TPU chips, or GPUs, of a host (default 4)
+#   --gpu ACCELERATOR                   of the node pool, as nvidia-h100-80gb
+#   --claim NAME                        a volume claim with data and work folders, at /data
+#   --retries N                         restarts of the whole set (default 10)
+#   --dry-run                           print what would be done
+#
+# The cluster is the one that kubectl points to, with the JobSet controller in it (XPK installs it).
+# A host that is taken away restarts the set, and the run continues from its work folder.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/common.sh"
+
+action=${1:-}
+[ $# = 0 ] || shift
+case $action in --help | "") usage "$0" && exit ;; esac
+name="" image="" hosts=1 tpu="" topology="" chips=4 gpu="" claim="" retries=10
+while [ $# -gt 0 ]; do
+    case $1 in
+        --name) name=$2 && shift 2 ;;
+        --image) image=$2 && shift 2 ;;
+        --hosts) hosts=$2 && shift 2 ;;
+        --tpu) tpu=$2 && shift 2 ;;
+        --topology) topology=$2 && shift 2 ;;
+        --chips) chips=$2 && shift 2 ;;
+        --gpu) gpu=$2 && shift 2 ;;
+        --claim) claim=$2 && shift 2 ;;
+        --retries) retries=$2 && shift 2 ;;
+        --dry-run) dry_run=1 && shift ;;
+        --help) usage "$0" && exit ;;
+        --) shift && break ;;
+        *) fail "unknown argument $1; see --help" ;;
+    esac
+done
+wanted name "$name"
+
+# Of TPU hosts GKE itself says who they are; GPU hosts are told by their index in the job.
+manifest() {
+    wanted image "$image"
+    [ $# -gt 0 ] || fail "give the arguments of codecbwe train after --"
+    local command resource selector
+    command="exec codecbwe train $(quoted "$@")"
+    if [ -n "$tpu" ]; then
+        wanted topology "$topology"
+        resource=google.com/tpu
+        selector="cloud.google.com/gke-tpu-accelerator: $tpu
+              cloud.google.com/gke-tpu-topology: $topology"
+    else
+        wanted gpu "$gpu"
+        resource=nvidia.com/gpu
+        selector="cloud.google.com/gke-accelerator: $gpu"
+        [ "$hosts" = 1 ] || command="$command --coordinator=$name-hosts-0-0.$name:8476 \
+--processes=$hosts --process=\$JOB_COMPLETION_INDEX"
+    fi
+    cat <<YAML
+apiVersion: jobset.x-k8s.io/v1alpha2
+kind: JobSet
+metadata:
+  name: $name
+spec:
+  failurePolicy:
+    maxRestarts: $retries
+  replicatedJobs:
+  - name: hosts
+    replicas: 1
+    template:
+      spec:
+        parallelism: $hosts
+        completions: $hosts
+        completionMode: Indexed
+        backoffLimit: 0
+        template:
+          spec:
+            restartPolicy: Never
+            terminationGracePeriodSeconds: 120
+            nodeSelector:
+              $selector
+            containers:
+            - name: train
+              image: $image
+              command: [bash, -c, $(json "$command")]
+              resources:
+                limits:
+                  $resource: $chips
+              volumeMounts:
+              - {name: memory, mountPath: /dev/shm}
+$([ -z "$claim" ] || echo "              - {name: data, mountPath: /data}")
+            volumes:
+            - {name: memory, emptyDir: {medium: Memory}}
+$([ -z "$claim" ] || echo "            - {name: data, persistentVolumeClaim: {claimName: $claim}}")
+YAML
+}
+
+# json TEXT
+# A string as JSON, which YAML takes.
+json() {
+    printf '%s' "$1" | sed 's/\\/\\\\/g; s/"/\\"/g; s/^/"/; s/$/"/'
+}
+
+case $action in
+    show) manifest "$@" | sed '/^$/d' ;;
+    apply)
+        text=$(manifest "$@" | sed '/^$/d')
+        does kubectl apply --filename - <<<"$text"
+        [ -z "$dry_run" ] || printf '%s\n' "$text"
+        ;;
+    logs) does kubectl logs --follow "job/$name-hosts-0" ;;
+    delete) does kubectl delete jobset "$name" ;;
+    *) fail "unknown action $action; see --help" ;;
+esac
