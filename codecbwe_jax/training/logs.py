@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +54,21 @@ class MetricsFile:
 
 
 class TensorBoard:
-    """Scalars, audio and images for TensorBoard, later steps of a former run hidden."""
+    """Scalars, audio and images for TensorBoard, later steps of a former run hidden. What a full
+    disk does not take is lost, and a new file is begun when there is room again."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self._folder = str(folder)
+        self._open(step)
+
+    def _open(self, step: int) -> None:
         self._writer = SummaryWriter(self._folder, purge_step=step or None)
+        events = self._writer.file_writer.event_writer
+        self._outlet = events._ev_writer = events._worker._record_writer = _Lossy(events._ev_writer)
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        if not self._works():
-            self._writer = SummaryWriter(self._folder)
+        if self._outlet.broken:
+            self._open(step)
         for name, value in values.items():
             if isinstance(value, Audio):
                 clip = np.clip(value.samples, -1.0, 1.0)[:, None]
@@ -73,14 +79,31 @@ class TensorBoard:
                 self._writer.add_scalar(name, float(value), step)
 
     def close(self) -> None:
-        if self._works():
-            self._writer.close()
+        self._writer.close()
 
-    def _works(self) -> bool:
-        """tensorboardX writes in a thread that dies of the first write that fails, and then its
-        queue fills up and blocks for ever."""
-        worker = self._writer.file_writer.event_writer._worker
-        return worker is not None and worker.is_alive()
+
+class _Lossy:
+    """Stands before what tensorboardX writes with in a thread of its own, which would end with the
+    first write that fails, and then its queue would fill up and block for ever."""
+
+    def __init__(self, writer: Any) -> None:
+        self._writer, self.broken = writer, False
+
+    def _try(self, work: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            if not self.broken:
+                work(*arguments)
+        except OSError:
+            self.broken = True
+
+    def write_event(self, event: Any) -> None:
+        self._try(self._writer.write_event, event)
+
+    def flush(self) -> None:
+        self._try(self._writer.flush)
+
+    def close(self) -> None:
+        self._try(self._writer.close)
 
 
 class ProgressReport:
@@ -188,9 +211,9 @@ class Outlets:
     def close(self) -> None:
         self.progress.close()
         if self._speaks:
+            self._board.close()
             with contextlib.suppress(OSError):  # a full disk was told of when it filled up
                 self._file.close()
-                self._board.close()
 
 
 def _clock(seconds: float) -> str:

@@ -12,9 +12,9 @@ import pytest
 
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.training.checkpoints import Checkpoints, load_groups
-from tests.training.test_runs import command, logged, start
+from tests.training.test_hosts import STEPS, command, rows, start
 
-pytestmark = pytest.mark.xdist_group("runs")
+pytestmark = pytest.mark.xdist_group("hosts")
 
 STATE = {"w": np.arange(300_000, dtype=np.float32)}
 
@@ -56,18 +56,17 @@ def test_a_failed_save_leaves_nothing_and_the_next_one_works(small_disk: Path, l
 
 
 def test_training_goes_on_while_the_disk_is_full(small_disk: Path, corpus: Path) -> None:
-    """The run, its critics not there yet, tells of what it cannot write, and saves when it can."""
+    """It tells of what it cannot write, and saves when it can."""
     workdir = small_disk / "run"
     more = (
         "--config.train.steps=100000",
-        "--config.objective.adversarial_from=100000",
         "--config.checkpoint.every=20",
         "--config.checkpoint.max_failed=1000",
         "--config.evaluators.valid.every=100000",
     )
-    process = start(command(workdir, corpus, *more))
+    (process,) = start(command(workdir, corpus, *more), devices=1)
     lines = iter(process.stdout.readline, "")
-    next(line for line in lines if "step 20/" in line)
+    next(line for line in lines if "step 41/" in line)
     filler = fill(small_disk, 0)
     told = [next(line for line in lines if "cannot be written" in line) for _ in range(3)]
     assert any("No space left on device; training goes on (" in line for line in told), told
@@ -84,17 +83,16 @@ def test_training_goes_on_while_the_disk_is_full(small_disk: Path, corpus: Path)
     assert process.returncode == 128 + signal.SIGTERM, output
     state, facts = load_groups(workdir / "checkpoints")
     assert state["step"] == facts["batches_consumed"] > newest
-    assert logged(workdir)[-1]["step"] == state["step"]
+    assert rows(workdir)[-1]["step"] == state["step"]
 
 
 def test_a_run_gives_up_after_so_many_failed_saves(small_disk: Path, corpus: Path) -> None:
     workdir = small_disk / "run"
     more = (
-        "--config.objective.adversarial_from=100000",
         "--config.checkpoint.every=1",
         "--config.checkpoint.max_failed=2",
     )
-    process = start(command(workdir, corpus, "--config.train.steps=100000", *more))
+    (process,) = start(command(workdir, corpus, "--config.train.steps=100000", *more), 1)
     lines = iter(process.stdout.readline, "")
     next(line for line in lines if "step 3/" in line)
     fill(small_disk, 0)
@@ -110,7 +108,7 @@ def test_a_save_cut_off_half_way_is_not_restored(corpus: Path, tmp_path: Path) -
     """Killed while it writes a checkpoint, a run goes on from the one before."""
     workdir = tmp_path / "run"
     more = ("--config.checkpoint.every=1", "--config.train.steps=100000")
-    process = start(command(workdir, corpus, *more))
+    (process,) = start(command(workdir, corpus, *more), devices=1)
     folder, deadline = workdir / "checkpoints", time.monotonic() + 300
     partial: list[Path] = []
     while time.monotonic() < deadline and not partial:
@@ -124,8 +122,8 @@ def test_a_save_cut_off_half_way_is_not_restored(corpus: Path, tmp_path: Path) -
     assert state["step"] == facts["batches_consumed"]
     for path in left:  # the rename may have come before the kill
         assert int(path.name.split(".")[0]) > state["step"]
-    again = start(command(workdir, corpus, "--config.checkpoint.every=1"))
+    (again,) = start(command(workdir, corpus, "--config.checkpoint.every=1"), devices=1)
     output = again.communicate(timeout=300)[0]
     assert again.returncode == 0, output
-    assert f"continuing at step {state['step']} in" in output or state["step"] >= 14
+    assert f"continuing at step {state['step']} in" in output or state["step"] >= STEPS
     assert not list(folder.glob("*tmp*"))
