@@ -94,8 +94,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.steps = 400_000
     config.train.batch_size = 16
     config.train.micro_batches = 1
-    # less memory, more time: products and convolutions alone are kept for the gradient
-    config.train.remat = False
     config.train.log_every = 100
     # of the generator's moving average, which is then what is evaluated and exported; 0: none
     config.train.ema_decay = 0.999

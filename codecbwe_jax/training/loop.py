@@ -313,15 +313,8 @@ def compiled_steps(
         active = tuple(i for i, turn in enumerate(objective.turns) if turn.active(step))
         if active not in compiled:
             turns = [objective.turns[i] for i in active]
-            function = make_step(
-                turns,
-                transforms,
-                rates,
-                config.train.ema_decay,
-                config.train.micro_batches,
-                config.train.remat,
-                **prepare,
-            )
+            ema, micro = config.train.ema_decay, config.train.micro_batches
+            function = make_step(turns, transforms, rates, ema, micro, **prepare)
             compiled[active] = mapping.map_step(function)
             names = ", ".join(dict.fromkeys(t.group for t in turns))
             print(f"compiling a step of {names} (a minute or less; kept for next time)", flush=True)

@@ -47,7 +47,6 @@ def make_step(
     rates: Mapping[str, Callable[[jax.Array], jax.Array]],
     ema_decay: float,
     micro_batches: int = 1,
-    remat: bool = False,
     prepare: Callable[[Tree, Batch], Batch] = lambda frozen, batch: batch,
 ) -> Callable[..., tuple[dict[str, Tree], dict[str, jax.Array]]]:
     """Build the step for one set of active turns, to be mapped over devices.
@@ -57,8 +56,6 @@ def make_step(
       optimizers, rates: transformation and learning-rate schedule of each group.
       ema_decay: of the moving averages.
       micro_batches: parts that a device's batch is cut into; their gradients are averaged.
-      remat: keep only what matrix products and convolutions give for the gradient, and compute the
-        rest again: less memory, more time.
       prepare: makes of frozen parameters and a batch the batch that the turns see.
 
     Returns:
@@ -81,7 +78,7 @@ def make_step(
         metrics, finite = {}, jnp.bool_(True)
         for turn in turns:
             group = turn.group
-            gradients, report = _gradients(turn, params, batch, context, micro_batches, remat)
+            gradients, report = _gradients(turn, params, batch, context, micro_batches)
             gradients, values = mean((gradients, report.metrics))
             values["gradient_norm"] = optax.tree.norm(gradients)
             values["learning_rate"] = rates[group](state["step"])
@@ -113,10 +110,6 @@ def make_step(
     return step
 
 
-def _is_product(primitive: jax.core.Primitive, *_: Any, **__: Any) -> bool:
-    return primitive.name in ("dot_general", "conv_general_dilated")
-
-
 def _update(
     optimizer: optax.GradientTransformation, rate: jax.Array, gradients: Tree
 ) -> Callable[[Tree, Tree], tuple[Tree, Tree]]:
@@ -141,12 +134,7 @@ def _choose(condition: jax.Array, new: Tree, old: Tree) -> Tree:
 
 
 def _gradients(
-    turn: Turn,
-    params: Mapping[str, Tree],
-    batch: Batch,
-    context: Context,
-    parts: int,
-    remat: bool,
+    turn: Turn, params: Mapping[str, Tree], batch: Batch, context: Context, parts: int
 ) -> tuple[Tree, Report]:
     """Gradient for the turn's group, and the report with the loss; averaged over `parts`."""
 
@@ -155,7 +143,7 @@ def _gradients(
         value, report = turn.loss(groups, piece, context._replace(keys=keys))
         return value, report._replace(metrics={**report.metrics, "loss": value})
 
-    gradient = jax.grad(jax.checkpoint(loss, policy=_is_product) if remat else loss, has_aux=True)
+    gradient = jax.grad(loss, has_aux=True)
     if parts == 1:
         return gradient(params[turn.group], batch, context.keys)
 

@@ -1,0 +1,93 @@
+"""A run planned, and a run profiled."""
+
+import re
+from pathlib import Path
+
+import jax
+import pytest
+
+from codecbwe_jax.config import load_config
+from codecbwe_jax.training.plan import CHIPS, all_reduces, plan
+from tests.conftest import run_cli
+
+CONFIG = "tests/training/micro_config.py"
+
+
+def planned(*overrides: str):
+    return plan(load_config(CONFIG, ["--config.train.batch_size=16", *overrides]))
+
+
+@pytest.fixture(scope="module")
+def eight():
+    return planned()
+
+
+def test_what_a_program_sums_over_devices_is_what_is_trained(eight) -> None:
+    """Every gradient once, and the scalars that are logged."""
+    assert eight.devices == jax.device_count() == 8
+    trained = 4 * eight.parameters["generator"]
+    assert trained <= eight.all_reduce_bytes < trained + 100
+    assert eight.seconds_of_audio == 16 * 3200 / 32000
+
+
+def test_memory_and_operations_follow_the_batch(eight) -> None:
+    twice = planned("--config.train.batch_size=32")
+    assert 1.8 < twice.flops / eight.flops < 2.05
+    assert 1.5 < twice.temporary / eight.temporary < 2.05
+    assert eight.memory < twice.memory
+    # parameters, two moments, an average: 16 bytes each, and a batch that is small beside them
+    assert eight.arguments > 16 * eight.parameters["generator"]
+
+
+def test_micro_batches_take_less_memory(eight) -> None:
+    assert planned("--config.train.micro_batches=2").temporary < eight.temporary
+
+
+def test_the_other_mapping_needs_the_same(eight) -> None:
+    other = planned("--config.train.mapping=shard_map")
+    assert other.flops == pytest.approx(eight.flops, rel=0.01)
+    assert other.all_reduce_bytes == eight.all_reduce_bytes
+
+
+def test_sums_are_counted_in_a_compiled_program() -> None:
+    text = """
+      %a = f32[10,2]{1,0} all-reduce(f32[10,2]{1,0} %x), channel_id=1
+      %b = (f32[3]{0}, bf16[4]{0}) all-reduce-start(f32[3]{0} %y, bf16[4]{0} %z), channel_id=2
+      %c = f32[] add(f32[] %d, f32[] %e)"""
+    assert all_reduces(text) == (2, 80 + 12 + 8)
+
+
+def test_a_step_takes_the_slower_of_operations_and_memory(eight) -> None:
+    chip = CHIPS["v5e"]
+    least = max(eight.flops / chip.flops, eight.bytes_accessed / chip.memory_bandwidth)
+    assert eight.seconds_per_step(chip) == pytest.approx(
+        least + 2 * 7 / 8 * eight.all_reduce_bytes / chip.link_bandwidth
+    )
+
+
+def test_the_command_shows_every_chip() -> None:
+    result = run_cli("plan", f"--config={CONFIG}", "--devices=2", "--config.train.batch_size=4")
+    assert result.returncode == 0, result.stderr
+    assert all(re.search(rf"{chip} +(yes|no) ", result.stdout) for chip in CHIPS)
+    refused = run_cli("plan", f"--config={CONFIG}", "--devices=3", "--config.train.batch_size=4")
+    assert refused.returncode == 2
+    assert "no multiple of the 3 devices" in refused.stderr
+
+
+def test_chosen_steps_are_traced(corpus: Path, tmp_path: Path) -> None:
+    run = (
+        "train",
+        f"--config={CONFIG}",
+        f"--workdir={tmp_path / 'run'}",
+        f"--config.data.path={corpus}",
+        "--config.train.steps=5",
+    )
+    result = run_cli(*run, "--config.profile.steps=3-4")
+    assert result.returncode == 0, result.stderr
+    assert "step 4: traced into" in result.stdout
+    (trace,) = (tmp_path / "run" / "tensorboard").rglob("*.xplane.pb")
+    names = trace.read_bytes()
+    assert b"step_num" in names
+    wrong = run_cli(*run, "--config.profile.steps=4")
+    assert wrong.returncode == 2
+    assert "config.profile.steps is '4'; FIRST-LAST, as in 100-105" in wrong.stderr
