@@ -98,7 +98,7 @@ def micro(arguments: list[str]) -> list[str]:
         return sizes
     if arguments[0] == "train":
         return ["--config.train.steps=2", *MICRO]
-    return MICRO if arguments[0] == "cache" else []
+    return MICRO if arguments[0] in ("cache", "plan") else []
 
 
 @pytest.mark.xdist_group("docs")
@@ -109,7 +109,8 @@ def test_every_command_runs(document: str, desk: Path) -> None:
         if program.startswith("./launch/"):
             script = ROOT / program
             assert script.stat().st_mode & 0o111
-            subprocess.run(["bash", "-n", script], check=True)
+            if arguments:
+                check_launch(script, arguments)
             continue
         assert program == "codecbwe", command
         arguments += micro(arguments)
@@ -122,6 +123,15 @@ def test_every_command_runs(document: str, desk: Path) -> None:
         result = run_cli(*arguments, cwd=desk)
         assert result.returncode == 0, f"{shlex.join(command)}\n{result.stderr}"
     run_python(document, desk)
+
+
+def check_launch(script: Path, arguments: list[str]) -> None:
+    """What a script would do with a cloud, or here; tests/test_launch.py does it."""
+    where = arguments.index("--") if "--" in arguments else len(arguments)
+    command = ["bash", script, *arguments[:where], "--dry-run", *arguments[where:]]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
 
 
 def run_in_a_pipe(arguments: list[str], desk: Path) -> None:
