@@ -42,6 +42,9 @@ EXTRAS["test"] = [
     "transformers>=5.23",
     "pytest>=8",
     "pytest-xdist>=3.6",
+    # runs the notebooks
+    "nbclient>=0.10",
+    "ipykernel>=6.29",
     "ruff>=0.12",
 ]
 

@@ -1,0 +1,97 @@
+"""The notebooks, from top to bottom in a kernel of their own, with small settings."""
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.conftest import MICRO, MICRO_CODEC, ROOT
+
+pytestmark = pytest.mark.xdist_group("notebooks")
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+BACKBONE = [f"--config.system.backbone.{k}={v}" for k, v in MICRO_CODEC["backbone"].items()]
+CODEC = [
+    *BACKBONE,
+    *(f"--config.system.semantic.{k}={v}" for k, v in MICRO_CODEC["semantic"].items()),
+    f"--config.system.encoder_width={MICRO_CODEC['encoder_width']}",
+    "--config.data.segment_samples=3200",
+    "--config.train.steps=2",
+]
+NATIVE = [
+    *BACKBONE,
+    "--config.system.features=96",
+    "--config.data.chunk_seconds=0.5",
+    "--config.data.segment_samples=4800",
+]
+SMALL = [
+    "--config.train.batch_size=2",
+    "--config.train.log_every=1",
+    "--config.evaluators.valid.clips=1",
+    "--config.evaluators.valid.seconds=0.5",
+]
+
+
+def settings(corpus: Path) -> dict[str, dict[str, Any]]:
+    return {
+        "01_quickstart": {"DATA": str(corpus), "STEPS": 2, "OVERRIDES": MICRO},
+        "02_finetune_codec_decoder": {
+            "DATA": str(corpus),
+            "STEPS": 2,
+            "OVERRIDES": [*NATIVE, *SMALL],
+            "CODEC_OVERRIDES": [*CODEC, *SMALL],
+        },
+        "03_export_to_pytorch": {},
+        "04_compare_systems": {
+            "STEPS": 2,
+            "CONFIGS": ["configs/high_band.py:tiny_48k", "small=configs/high_band.py:tiny_48k"],
+            "OVERRIDES": [
+                "--config.system.size=8",
+                "--config.system.layers=1",
+                "--config.data.segment_samples=4800",
+                *SMALL,
+            ],
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where they run: the third takes what the first has trained."""
+    return tmp_path_factory.mktemp("notebooks")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_runs_from_top_to_bottom(path: Path, desk: Path, corpus: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    place = next(
+        i for i, cell in enumerate(notebook.cells) if "settings" in cell.metadata.get("tags", [])
+    )
+    named = notebook.cells[place].source
+    chosen = settings(corpus)[path.stem]
+    assert all(f"{name}" in named for name in chosen)
+    lines = "\n".join(f"{name} = {value!r}" for name, value in chosen.items())
+    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(lines))
+    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(desk)}})
+    client.execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    kinds = {kind for output in outputs for kind in output.get("data", {})}
+    if path.stem != "03_export_to_pytorch":
+        assert "text/html" in kinds  # players
+    if path.stem != "04_compare_systems":
+        assert "image/png" in kinds
+    texts = "".join(output.get("text", "") for output in outputs)
+    if path.stem == "01_quickstart":
+        assert "band_replication" in texts
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_is_kept_clean(path: Path) -> None:
+    """No outputs, no counts: a difference between two versions shows what was written."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
