@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sourced by the scripts beside it: what they do is shown first, or only shown.
 
-dry_run=""
+dry_run="" rest=()
 
 # does COMMAND...
 # Runs a command; with --dry-run prints it as a shell would take it.
@@ -30,6 +30,32 @@ fail() {
 # Fails if a flag that is needed has no value.
 wanted() {
     [ -n "$2" ] || fail "--$1 is needed; see --help"
+}
+
+# take FLAGS ARGUMENT...
+# Gives each variable named in FLAGS the value of "--name value", or 1 for "--name" alone where FLAGS
+# has "name!", and the array `rest` what stands after "--".
+take() {
+    local flags=" $1 " flag
+    shift
+    while [ $# -gt 0 ]; do
+        flag=${1#--}
+        case $1 in
+            --help) usage "$0" && exit ;;
+            --dry-run) dry_run=1 && shift && continue ;;
+            --) shift && rest=("$@") && return ;;
+            --*) ;;
+            *) fail "unknown argument $1; see --help" ;;
+        esac
+        case $flags in
+            *" $flag! "*) printf -v "$flag" 1 && shift ;;
+            *" $flag "*)
+                [ $# -gt 1 ] || fail "--$flag needs a value; see --help"
+                printf -v "$flag" %s "$2" && shift 2
+                ;;
+            *) fail "unknown argument $1; see --help" ;;
+        esac
+    done
 }
 
 # usage FILE

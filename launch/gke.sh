@@ -25,23 +25,8 @@ action=${1:-}
 [ $# = 0 ] || shift
 case $action in --help | "") usage "$0" && exit ;; esac
 name="" image="" hosts=1 tpu="" topology="" chips=4 gpu="" claim="" retries=10
-while [ $# -gt 0 ]; do
-    case $1 in
-        --name) name=$2 && shift 2 ;;
-        --image) image=$2 && shift 2 ;;
-        --hosts) hosts=$2 && shift 2 ;;
-        --tpu) tpu=$2 && shift 2 ;;
-        --topology) topology=$2 && shift 2 ;;
-        --chips) chips=$2 && shift 2 ;;
-        --gpu) gpu=$2 && shift 2 ;;
-        --claim) claim=$2 && shift 2 ;;
-        --retries) retries=$2 && shift 2 ;;
-        --dry-run) dry_run=1 && shift ;;
-        --help) usage "$0" && exit ;;
-        --) shift && break ;;
-        *) fail "unknown argument $1; see --help" ;;
-    esac
-done
+take "name image hosts tpu topology chips gpu claim retries" "$@"
+set -- ${rest[@]+"${rest[@]}"}
 wanted name "$name"
 
 # Of TPU hosts GKE itself says who they are; GPU hosts are told by their index in the job.

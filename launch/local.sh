@@ -11,16 +11,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/common.sh"
 
 processes=1 retries=0
-while [ $# -gt 0 ]; do
-    case $1 in
-        --processes) processes=$2 && shift 2 ;;
-        --retries) retries=$2 && shift 2 ;;
-        --dry-run) dry_run=1 && shift ;;
-        --help) usage "$0" && exit ;;
-        --) shift && break ;;
-        *) fail "unknown argument $1; see --help" ;;
-    esac
-done
+take "processes retries" "$@"
+set -- ${rest[@]+"${rest[@]}"}
 [ $# -gt 0 ] || fail "give the arguments of codecbwe train after --"
 
 # Free at this moment, which is all that one machine can promise.

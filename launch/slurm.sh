@@ -13,21 +13,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/common.sh"
 
 nodes="" gpus="" time=24:00:00 partition="" account="" name=codecbwe logs=logs
-while [ $# -gt 0 ]; do
-    case $1 in
-        --nodes) nodes=$2 && shift 2 ;;
-        --gpus) gpus=$2 && shift 2 ;;
-        --time) time=$2 && shift 2 ;;
-        --partition) partition=$2 && shift 2 ;;
-        --account) account=$2 && shift 2 ;;
-        --name) name=$2 && shift 2 ;;
-        --logs) logs=$2 && shift 2 ;;
-        --dry-run) dry_run=1 && shift ;;
-        --help) usage "$0" && exit ;;
-        --) shift && break ;;
-        *) fail "unknown argument $1; see --help" ;;
-    esac
-done
+take "nodes gpus time partition account name logs" "$@"
+set -- ${rest[@]+"${rest[@]}"}
 wanted nodes "$nodes"
 wanted gpus "$gpus"
 [ $# -gt 0 ] || fail "give the arguments of codecbwe train after --"

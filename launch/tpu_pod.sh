@@ -29,23 +29,8 @@ action=${1:-}
 [ $# = 0 ] || shift
 name="" zone="" type="" runtime=tpu-ubuntu2204-base spot="" retries=10 poll=30 from="" to=""
 case $action in --help | "") usage "$0" && exit ;; esac
-while [ $# -gt 0 ]; do
-    case $1 in
-        --name) name=$2 && shift 2 ;;
-        --zone) zone=$2 && shift 2 ;;
-        --type) type=$2 && shift 2 ;;
-        --runtime) runtime=$2 && shift 2 ;;
-        --spot) spot=1 && shift ;;
-        --retries) retries=$2 && shift 2 ;;
-        --poll) poll=$2 && shift 2 ;;
-        --from) from=$2 && shift 2 ;;
-        --to) to=$2 && shift 2 ;;
-        --dry-run) dry_run=1 && shift ;;
-        --help) usage "$0" && exit ;;
-        --) shift && break ;;
-        *) fail "unknown argument $1; see --help" ;;
-    esac
-done
+take "name zone type runtime spot! retries poll from to" "$@"
+set -- ${rest[@]+"${rest[@]}"}
 wanted name "$name"
 wanted zone "$zone"
 tpus=(gcloud compute tpus)

@@ -96,6 +96,9 @@ def test_help_and_mistakes_take_a_line(path: Path, cloud: Cloud) -> None:
     wrong = cloud.run(path.name, *action, "--nmae=x")
     assert wrong.returncode == 2
     assert wrong.stderr.strip() == f"{path.name}: unknown argument --nmae=x; see --help"
+    bare = cloud.run(path.name, *action, "--retries" if path.stem != "slurm" else "--nodes")
+    assert bare.returncode == 2
+    assert bare.stderr.strip().endswith(" needs a value; see --help")
     assert not cloud.calls
 
 
