@@ -20,22 +20,25 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
+pids="" leaving=""
+# a signal to this script is one to its processes, which then save
+trap 'leaving=1; kill $pids 2>/dev/null || true' TERM
+
 once() {
-    if [ "$processes" = 1 ]; then
-        does codecbwe train "$@"
-        return
+    local port="" process place=() status=0
+    pids=""
+    if [ "$processes" -gt 1 ]; then
+        if [ -n "$dry_run" ]; then port=PORT; else port=$(free_port); fi
     fi
-    local port process pids="" status=0
-    if [ -n "$dry_run" ]; then port=PORT; else port=$(free_port); fi
     for process in $(seq 0 $((processes - 1))); do
-        set -- "$@" --coordinator="127.0.0.1:$port" --processes="$processes" --process="$process"
+        [ -z "$port" ] || place=(--coordinator="127.0.0.1:$port" --processes="$processes"
+            --process="$process")
         if [ -n "$dry_run" ]; then
-            does codecbwe train "$@"
+            does codecbwe train "$@" ${place[@]+"${place[@]}"}
         else
-            codecbwe train "$@" &
+            codecbwe train "$@" ${place[@]+"${place[@]}"} &
             pids="$pids $!"
         fi
-        set -- "${@:1:$#-3}"
     done
     # the first that fails takes the others with it, as a cluster does
     for _ in $pids; do
@@ -50,7 +53,7 @@ once() {
 for attempt in $(seq 0 "$retries"); do
     status=0
     once "$@" || status=$?
-    [ "$status" = 143 ] || exit "$status"
+    [ "$status" = 143 ] && [ -z "$leaving" ] || exit "$status"
     [ "$attempt" = "$retries" ] || echo "told to leave; starting again ($((attempt + 1)) of $retries)"
 done
 exit "$status"

@@ -4,8 +4,10 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -265,6 +267,29 @@ def test_a_run_that_was_told_to_leave_starts_again_here(cloud: Cloud) -> None:
     assert cloud.run("local.sh", "--retries", "1", *TRAIN).returncode == 143
     cloud.answers({"train": [("mistake", 2)]})
     assert cloud.run("local.sh", "--retries", "3", *TRAIN).returncode == 2
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_signal_to_the_script_reaches_the_run(processes: int, cloud: Cloud) -> None:
+    """Each process saves, here for a moment, and none is left or started again."""
+    program = cloud.folder / "codecbwe"
+    program.write_text(
+        "#!/usr/bin/env bash\n"
+        "trap 'sleep 0.2; echo saved >> saved; exit 143' TERM\n"
+        "echo begun >> begun\nwhile :; do sleep 0.05; done\n"
+    )
+    script = subprocess.Popen(
+        ["bash", ROOT / "launch/local.sh", "--processes", str(processes), "--retries", "3", *TRAIN],
+        env={**os.environ, "PATH": f"{cloud.folder}:{os.environ['PATH']}"},
+        cwd=cloud.folder,
+    )
+    begun, saved = cloud.folder / "begun", cloud.folder / "saved"
+    while not begun.exists() or begun.read_text().count("begun") < processes:
+        time.sleep(0.02)
+    script.send_signal(signal.SIGTERM)
+    assert script.wait(timeout=60) == 143
+    assert begun.read_text().count("begun") == processes
+    assert saved.read_text().count("saved") == processes
 
 
 def test_processes_here_find_each_other(cloud: Cloud) -> None:
