@@ -46,7 +46,8 @@ def test_micro_batches_take_less_memory(eight) -> None:
 def test_the_other_mapping_needs_the_same(eight) -> None:
     other = planned("--config.train.mapping=shard_map")
     assert other.flops == pytest.approx(eight.flops, rel=0.01)
-    assert other.all_reduce_bytes == eight.all_reduce_bytes
+    # but for scalars that are equal everywhere, which some versions do not sum
+    assert abs(other.all_reduce_bytes - eight.all_reduce_bytes) < 100
 
 
 def test_sums_are_counted_in_a_compiled_program() -> None:
