@@ -76,7 +76,6 @@ def same_runs(a: Path, b: Path) -> None:
     assert all(map(np.array_equal, jax.tree.leaves(first), jax.tree.leaves(second)))
 
 
-@pytest.mark.xdist_group("runs")
 def test_killed_at_a_random_moment_it_continues_bit_for_bit(
     uninterrupted: Path, corpus: Path, tmp_path: Path
 ) -> None:
@@ -93,7 +92,6 @@ def test_killed_at_a_random_moment_it_continues_bit_for_bit(
     same_runs(uninterrupted, workdir)
 
 
-@pytest.mark.xdist_group("runs")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_first_and_says_how_to_go_on(
     number: signal.Signals, uninterrupted: Path, corpus: Path, tmp_path: Path
@@ -111,7 +109,6 @@ def test_a_signal_saves_first_and_says_how_to_go_on(
     same_runs(uninterrupted, workdir)
 
 
-@pytest.mark.xdist_group("runs")
 def test_the_work_folder_holds_what_it_should(uninterrupted: Path) -> None:
     names = {p.name for p in uninterrupted.iterdir()}
     assert {"config.json", "checkpoints", "tensorboard", "metrics.jsonl"} <= names
@@ -126,7 +123,6 @@ def test_the_work_folder_holds_what_it_should(uninterrupted: Path) -> None:
     assert "mpd/loss" in next(r for r in rows if r["step"] == 5)
 
 
-@pytest.mark.xdist_group("runs")
 def test_the_best_and_the_last_checkpoints_are_kept(uninterrupted: Path) -> None:
     kept = {int(p.name) for p in (uninterrupted / "checkpoints").iterdir() if p.name.isdigit()}
     scores = {
@@ -137,7 +133,6 @@ def test_the_best_and_the_last_checkpoints_are_kept(uninterrupted: Path) -> None
     assert kept == {12, 14} | {min(at, key=at.get)}
 
 
-@pytest.mark.xdist_group("runs")
 def test_other_data_is_refused(uninterrupted: Path, corpus: Path) -> None:
     more = ("--config.data.gain_db=(-3.0,0.0)", f"--config.train.steps={STEPS + 1}")
     result = run_cli(*command(uninterrupted, corpus, *more))
@@ -146,7 +141,6 @@ def test_other_data_is_refused(uninterrupted: Path, corpus: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.xdist_group("runs")
 def test_another_model_is_refused(uninterrupted: Path, corpus: Path) -> None:
     result = run_cli(*command(uninterrupted, corpus, "--config.system.channels=12"))
     assert result.returncode == 2
@@ -154,7 +148,6 @@ def test_another_model_is_refused(uninterrupted: Path, corpus: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.xdist_group("runs")
 def test_a_converted_generator_gets_fresh_critics_warmed_up_alone(
     uninterrupted: Path, corpus: Path, tmp_path: Path
 ) -> None:
@@ -177,7 +170,6 @@ def test_a_converted_generator_gets_fresh_critics_warmed_up_alone(
     assert all("generator/loss" not in r and "mpd/loss" in r for r in logged(workdir)[:2])
 
 
-@pytest.mark.xdist_group("runs")
 def test_a_run_that_diverges_stops_with_one_line(corpus: Path, tmp_path: Path) -> None:
     more = (
         "--config.optimizers.default.learning_rate=1e30",
