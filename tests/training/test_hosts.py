@@ -198,5 +198,7 @@ def test_half_of_a_rendezvous_is_refused(corpus: Path, tmp_path: Path) -> None:
     (process,) = start([*command(tmp_path, corpus), "--processes=2"], 1)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert output.count("\n") == 1
-    assert "go together" in output
+    # grain warns on an older jaxlib
+    lines = [line for line in output.splitlines() if not line.startswith("WARNING:absl")]
+    assert len(lines) == 1
+    assert "go together" in lines[0]
