@@ -215,13 +215,12 @@ def _plan(args: argparse.Namespace) -> None:
     table = Table("chip", "fits", "steps/s at most", "s of audio/s", "limit", box=box.SIMPLE)
     for name, chip in CHIPS.items():
         seconds = p.seconds_per_step(chip)
-        slower = p.flops / chip.flops > p.bytes_accessed / chip.memory_bandwidth
         table.add_row(
             name,
-            "yes" if p.memory < 0.9 * chip.memory else "no",
+            "yes" if p.fits(chip) else "no",
             f"{1 / seconds:.1f}",
             f"{p.seconds_of_audio / seconds:,.0f}",
-            "operations" if slower else "memory",
+            p.limit(chip),
         )
     Console(width=None if sys.stdout.isatty() else 110).print(table)
     print("At published bfloat16 peaks, which no run reaches: expect a third, and see where it is.")

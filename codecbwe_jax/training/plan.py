@@ -91,7 +91,23 @@ class Plan:
         peak, and a ring's sums over devices after them."""
         share = 2 * (self.devices - 1) / self.devices
         sums = share * self.all_reduce_bytes / chip.link_bandwidth
-        return max(self.flops / chip.flops, self.bytes_accessed / chip.memory_bandwidth) + sums
+        return max(self._work(chip).values()) + sums
+
+    def limit(self, chip: Chip) -> str:
+        """Which of the two is slower, "operations" or "memory"."""
+        work = self._work(chip)
+        return max(work, key=work.get)
+
+    def fits(self, chip: Chip) -> bool:
+        """Whether the memory does, with a tenth to spare."""
+        return self.memory < 0.9 * chip.memory
+
+    def _work(self, chip: Chip) -> dict[str, float]:
+        """Seconds that each takes at the chip's peak."""
+        return {
+            "operations": self.flops / chip.flops,
+            "memory": self.bytes_accessed / chip.memory_bandwidth,
+        }
 
 
 def plan(config: ConfigDict) -> Plan:

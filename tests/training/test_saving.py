@@ -26,7 +26,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mounting = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
     if os.geteuid() or subprocess.run(mounting, check=False, capture_output=True).returncode:
-        pytest.skip("mounting a small disk takes root and is not allowed here")
+        pytest.skip("a small disk cannot be mounted here (it takes root and the right to mount)")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
