@@ -32,12 +32,15 @@ EXTRAS = {
     "torch": ["torch>=2.6"],
     # writing ONNX and verifying it
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
+    # writing corpora as TFDS datasets, here or on a cluster
+    "beam": ["apache-beam>=2.60"],
     # ViSQOL in reports: --visqol
     "visqol": ["visqol-python>=3.8.0"],
 }
 EXTRAS["test"] = [
     *EXTRAS["torch"],
     *EXTRAS["onnx"],
+    *EXTRAS["beam"],
     # what a codec's folder must load in
     "transformers>=5.23",
     # in 9.2 tests lose the groups that pytest-xdist 3.8 gives them, and with them what they share

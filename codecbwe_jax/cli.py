@@ -71,6 +71,18 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("--hosts", type=int)
     cache.set_defaults(run=_cache)
 
+    corpus = commands.add_parser("corpus", help="make a TFDS dataset of recordings, by Beam")
+    corpus.add_argument("builder", metavar="NAME/CONFIG", help="as hifi_tts2/32k")
+    corpus.add_argument("--source", required=True, help="folder of the corpus, or its address")
+    corpus.add_argument("--output", required=True, help="TFDS's data_dir; a killed job goes on")
+    corpus.add_argument("--workers", type=int, help="processes here (default: one for each core)")
+    corpus.add_argument("--hours-per-shard", type=float, default=4.0)
+    corpus.add_argument("--name", help="of a config with other settings or a codec")
+    corpus.add_argument("--codec", help="folder of a codec whose tokens are stored too")
+    corpus.add_argument("--setting", action="append", default=[], metavar="FIELD=VALUE")
+    corpus.add_argument("beam", nargs="*", metavar="-- BEAM OPTIONS", help="--runner=... and so on")
+    corpus.set_defaults(run=_corpus)
+
     extend = commands.add_parser("extend", help="extend audio files")
     extend.add_argument("inputs", nargs="*", type=Path, metavar="IN", help="files or folders")
     extend.add_argument("--model", required=True, help="folder, or sinc, band_replication")
@@ -241,6 +253,14 @@ def _cache(args: argparse.Namespace) -> None:
     )
 
 
+def _corpus(args: argparse.Namespace) -> None:
+    from codecbwe_jax import corpora
+
+    builder = corpora.build(args.builder, None, args.name, args.setting, args.codec or "")
+    builder.write(args.source, args.output, args.beam, args.hours_per_shard, args.workers)
+    print(f"--config.data.path={args.output}/{builder.info.full_name}")
+
+
 def _extend(args: argparse.Namespace) -> int:
     from codecbwe_jax.inference.batch import extend_files
     from codecbwe_jax.inference.pipe import extend_pipe
@@ -393,7 +413,7 @@ def _doctor(args: argparse.Namespace) -> None:
     selection = recordings.measured(recordings.find(args.data))
     least = args.min_bandwidth or args.rate / 4
     chosen = recordings.wide_enough(selection, args.rate, least)
-    widths = {(r.path, r.start): r.bandwidth_hz for r in selection.recordings}
+    widths = {(r.where, r.start): r.bandwidth_hz for r in selection.recordings}
     reasons = dict(chosen.left_out)
     for (path, _), hz in widths.items():
         print(f"{hz:6d} Hz  {'no ' if path in reasons else 'yes'}  {path}", end="")

@@ -91,7 +91,12 @@ def save_config(config: ConfigDict, folder: Path) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON under a temporary name and rename it.
+    """Write JSON as `write_text` does."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under a temporary name and rename it.
 
     Raises:
       UserError: if the folder cannot be written.
@@ -99,7 +104,7 @@ def write_json(path: Path, value: object) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None

@@ -19,7 +19,7 @@ FLOORS = {
     "interop.weights": 1, "interop.files": 1,
     "systems": 3,
     "objectives": 4, "inference": 4, "evaluation": 4, "interop": 4,
-    "training": 5,
+    "training": 5, "corpora": 5,
     "demo": 6, "compare": 6, "cli": 6, "__main__": 6, "": 0,
 }  # fmt: skip
 

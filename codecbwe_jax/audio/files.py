@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,26 +51,40 @@ def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]
     """
     info(path)
     lead = min(start, MP3_LEAD) if path.suffix.lower() == ".mp3" else 0
+    wanted = frames + lead if frames >= 0 else -1
+    samples, rate = _decoded(str(path), str(path), start - lead, wanted)
+    return samples[lead:], rate
+
+
+def encode(samples: np.ndarray, rate: int) -> bytes:
+    """A waveform float32 `[samples]` in [-1, 1] as the bytes of a 16-bit FLAC file."""
+    buffer = io.BytesIO()
+    levels = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
+    soundfile.write(buffer, levels, rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def decode(encoded: bytes, name: str, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]:
+    """Read samples from a file's bytes: as `read`, the name being for messages. Not for MP3."""
+    return _decoded(io.BytesIO(encoded), name, start, frames)
+
+
+def _decoded(file: str | io.BytesIO, name: str, start: int, frames: int) -> tuple[np.ndarray, int]:
     try:
         samples, rate = soundfile.read(
-            str(path),
-            frames=frames + lead if frames >= 0 else -1,
-            start=start - lead,
-            dtype="float32",
-            always_2d=True,
+            file, frames=frames, start=start, dtype="float32", always_2d=True
         )
-        samples = samples[lead:]
     except (soundfile.LibsndfileError, ValueError) as error:
-        raise UserError(f"{path}: broken at or after sample {start} ({error})") from None
-    check_finite(samples, path, start)
+        raise UserError(f"{name}: broken at or after sample {start} ({error})") from None
+    check_finite(samples, name, start)
     return samples, rate
 
 
-def check_finite(samples: np.ndarray, path: Path, start: int = 0) -> None:
+def check_finite(samples: np.ndarray, name: object, start: int = 0) -> None:
     """Raise UserError that names the first NaN or infinite sample of a block `[n, channels]`."""
     if not np.isfinite(samples).all():
         first = start + int(np.argmin(np.isfinite(samples).all(axis=1)))
-        raise UserError(f"{path}: sample {first} is NaN or infinite; finite samples are needed")
+        raise UserError(f"{name}: sample {first} is NaN or infinite; finite samples are needed")
 
 
 def blocks(path: Path, size: int) -> Iterator[np.ndarray]:

@@ -9,14 +9,14 @@ beforehand (`MakeCachedPair`), the pairs are the same.
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import soundfile
 
+from codecbwe_jax.audio import files
+from codecbwe_jax.data import shards
 from codecbwe_jax.data.pipeline import Batch, MakePair, read_segment
 from codecbwe_jax.data.recordings import Recording
 from codecbwe_jax.errors import UserError
@@ -206,7 +206,10 @@ class MakeCachedPair(MakePair):
         }
         if s.takes == "waveform":
             begin = first * (s.codec_rate // s.token_rate)
-            pair["input"] = unpack(record["decoded"])[begin : begin + s.input_samples]
+            decoded, _ = files.decode(
+                record["decoded"], f"{self.folder}: record {chosen}", begin, s.input_samples
+            )
+            pair["input"] = decoded[:, 0]
         return pair
 
 
@@ -221,30 +224,13 @@ def crop(wide: np.ndarray, first_token: int, settings: CodecPairSettings) -> np.
     return wide[begin : begin + settings.segment_samples]
 
 
-def pack(decoded: np.ndarray, rate: int) -> bytes:
-    """Decoded audio on the grid of 16-bit PCM -> FLAC bytes."""
-    buffer = io.BytesIO()
-    levels = np.round(decoded * 32768).astype(np.int16)
-    soundfile.write(buffer, levels, rate, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
-
-
-def unpack(stored: bytes) -> np.ndarray:
-    """FLAC bytes -> float32 on the grid of 16-bit PCM."""
-    levels, _ = soundfile.read(io.BytesIO(stored), dtype="int16")
-    return levels.astype(np.float32) / np.float32(32768)
-
-
 def open_cache(folder: Path) -> Any:
     """Random access to a cache's records: "tokens" int32 and "decoded" FLAC bytes.
 
     Raises:
       UserError: if it is no whole cache.
     """
-    import tensorflow_datasets as tfds
-
     try:
-        return tfds.builder_from_directory(str(folder)).as_data_source("train")
-    except Exception as error:  # tfds raises many kinds
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{folder}: not a complete cache ({first}); run codecbwe cache") from None
+        return shards.open_split(folder, "train")
+    except UserError as error:
+        raise UserError(f"{error}; run codecbwe cache") from None

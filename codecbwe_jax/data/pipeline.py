@@ -18,7 +18,6 @@ import numpy as np
 import soxr
 from absl import flags
 
-from codecbwe_jax.audio import files
 from codecbwe_jax.audio.sinc import SINC_FILTERS
 from codecbwe_jax.data.lowpass import LOWPASSES, sinc_resample
 from codecbwe_jax.data.recordings import Recording
@@ -80,7 +79,7 @@ def read_segment(recording: Recording, rate: int, samples: int, position: float)
     first = min(first, max(recording.samples - wanted, 0))
     left = min(margin, first)
     length = min(left + wanted + margin, recording.samples - first + left)
-    x, _ = files.read(recording.path, recording.start + first - left, length)
+    x, _ = recording.read(first - left, length)
     x = x.mean(axis=1)
     if rate != recording.rate:
         x = soxr.resample(x, recording.rate, rate)[left * rate // recording.rate :]
@@ -197,7 +196,7 @@ def batches(
 
 def fingerprint(recordings: Sequence[Recording], settings: Any, batch_size: int) -> str:
     """Hash of everything that gives a position in the stream its meaning."""
-    rows = [(str(r.path.name), r.speaker, r.start, r.samples, r.rate) for r in recordings]
+    rows = [(r.name, r.speaker, r.start, r.samples, r.rate) for r in recordings]
     facts = {"recordings": rows, "settings": dataclasses.asdict(settings), "batch": batch_size}
     text = json.dumps(facts, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

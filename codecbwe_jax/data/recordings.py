@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from codecbwe_jax.audio import files
 from codecbwe_jax.config import write_json
+from codecbwe_jax.data import corpus_folder
 from codecbwe_jax.data.bandwidth import measure
 from codecbwe_jax.errors import UserError
 
@@ -21,10 +24,10 @@ HELD_OUT = re.compile(r"dev|test|valid|eval")
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """A stretch of an audio file.
+    """A stretch of an audio file, or of a record of a corpus.
 
     Attributes:
-      path: of the file.
+      path: of the file, or of the corpus' folder.
       speaker: who speaks; split and balance go by it.
       start: first sample at the file's own rate.
       samples: number of samples at that rate.
@@ -32,6 +35,9 @@ class Recording:
       bandwidth_hz: what the recording really holds; None if not measured.
       subset: "train", a held-out set, or "" where the source does not say.
       facts: numbers that filters may ask for ("wer", "cer", "speaker_count").
+      record: place in the corpus' split, which is then `subset`; None for a file.
+      title: what the corpus calls it.
+      text: what is said, where the source tells.
     """
 
     path: Path
@@ -42,10 +48,34 @@ class Recording:
     bandwidth_hz: int | None = None
     subset: str = ""
     facts: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    record: int | None = None
+    title: str = ""
+    text: str = ""
 
     @property
     def seconds(self) -> float:
         return self.samples / self.rate
+
+    @property
+    def name(self) -> str:
+        """Of the file, or of the record."""
+        return self.title or self.path.name
+
+    @property
+    def where(self) -> Path:
+        """Of the file, or of the record in its corpus: for messages."""
+        return self.path if self.record is None else self.path / self.title
+
+    def read(self, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]:
+        """Samples float32 `[samples, channels]` from `start` on, and the rate in Hz.
+
+        Raises:
+          UserError: if they cannot be decoded.
+        """
+        start += self.start
+        if self.record is None:
+            return files.read(self.path, start, frames)
+        return corpus_folder.read(self.path, self.subset, self.record, start, frames)
 
 
 @dataclasses.dataclass
@@ -66,7 +96,7 @@ class Selection:
         for recording in self.recordings:
             reason = judge(recording)
             if reason:
-                out.append((recording.path, reason))
+                out.append((recording.where, reason))
             else:
                 kept.append(recording)
         return Selection(kept, out)
@@ -76,26 +106,35 @@ class Selection:
         hours = sum(r.seconds for r in self.recordings) / 3600
         speakers = len({r.speaker for r in self.recordings})
         text = f"{len(self.recordings)} recordings, {60 * hours:.1f} minutes, {speakers} speakers"
-        kinds = collections.Counter(re.sub(r"\d[\d.]*", "#", why) for _, why in self.left_out)
-        if kinds:
-            text += "; left out " + ", ".join(f"{n} ({why})" for why, n in kinds.most_common())
-        return text
+        return text + counted(collections.Counter(why for _, why in self.left_out))
+
+
+def counted(reasons: collections.Counter[str]) -> str:
+    """ "; left out 3 (clipped), 1 (...)", reasons that differ in numbers together; "" for none."""
+    kinds: collections.Counter[str] = collections.Counter()
+    for why, n in reasons.items():
+        kinds[re.sub(r"\d[\d.]*", "#", why)] += n
+    listed = ", ".join(f"{n} ({why})" for why, n in kinds.most_common())
+    return f"; left out {listed}" if listed else ""
 
 
 def find(path: str | Path) -> Selection:
     """List the recordings of a folder, a file list or a manifest. Only headers are read.
 
     Args:
-      path: a folder (its `manifest.jsonl` is used if there is one; else every audio file below
-        it, the speaker being the name of the sub-folder or, directly in the folder, the file
-        name up to the first "_" or "-"); a `.txt` with one path a line; a `.json` or `.jsonl`
-        with one JSON object a line in the manner of HiFi-TTS2 (`audio_filepath`, `speaker`,
-        `set`, `duration`, `offset`, `bandwidth`, `wer`, `cer`, `speaker_count`).
+      path: a folder that `codecbwe corpus` wrote; another folder (its `manifest.jsonl` is used if
+        there is one; else every audio file below it, the speaker being the name of the sub-folder
+        or, directly in the folder, the file name up to the first "_" or "-"); a `.txt` with one
+        path a line; a `.json` or `.jsonl` with one JSON object a line in the manner of HiFi-TTS2
+        (`audio_filepath`, `speaker`, `set`, `duration`, `offset`, `bandwidth`, `wer`, `cer`,
+        `speaker_count`).
 
     Raises:
       UserError: if the path does not exist, names no audio, or a manifest line is malformed.
     """
     path = Path(path)
+    if path.is_dir() and corpus_folder.is_corpus(path):
+        return _corpus(path)
     if path.is_dir():
         manifest = path / "manifest.jsonl"
         rows = _manifest(manifest) if manifest.is_file() else _folder(path)
@@ -154,12 +193,38 @@ def _open(rows: Iterable[tuple[dict[str, Any], Path]], source: Path) -> Selectio
                 rate=rate,
                 bandwidth_hz=row.get("bandwidth"),
                 subset=str(row.get("set") or ""),
-                facts={
-                    k: row[k] for k in ("wer", "cer", "speaker_count") if row.get(k) is not None
-                },
+                facts=_facts(row),
+                text=str(row.get("normalized_text") or row.get("text") or ""),
             )
         )
     return Selection(recordings, broken)
+
+
+def _corpus(folder: Path) -> Selection:
+    recordings, left_out = [], []
+    for split, record, row in corpus_folder.index_rows(folder):
+        if record is None:
+            left_out.append((folder / row["title"], row["left_out"]))
+            continue
+        recordings.append(
+            Recording(
+                path=folder,
+                speaker=row["speaker"],
+                start=0,
+                samples=row["samples"],
+                rate=row["rate"],
+                bandwidth_hz=row.get("bandwidth"),
+                subset=split,
+                facts=_facts(row),
+                record=record,
+                title=row["title"],
+            )
+        )
+    return Selection(recordings, left_out)
+
+
+def _facts(row: Mapping[str, Any]) -> dict[str, float]:
+    return {k: row[k] for k in ("wer", "cer", "speaker_count") if row.get(k) is not None}
 
 
 def _speaker(path: Path, root: Path) -> str:
@@ -187,19 +252,35 @@ def select(
     def judge(r: Recording) -> str | None:
         if r.subset and r.subset != "train" and not HELD_OUT.search(r.subset):
             return f"set {r.subset}"
-        if not min_seconds <= r.seconds <= max_seconds:
-            return f"{r.seconds:.2f} s long"
-        if max_wer is not None and r.facts.get("wer", 0.0) > max_wer:
-            return f"word error rate over {max_wer}"
-        if max_cer is not None and r.facts.get("cer", 0.0) > max_cer:
-            return f"character error rate over {max_cer}"
-        if r.facts.get("speaker_count", 1) > 1:
-            return "several speakers"
+        reason = unfit(r.seconds, r.facts, min_seconds, max_seconds, max_wer, max_cer)
+        if reason:
+            return reason
         if speakers and r.speaker not in speakers:
             return "another speaker"
         return None
 
     return selection.keep(judge)
+
+
+def unfit(
+    seconds: float,
+    facts: Mapping[str, float],
+    min_seconds: float,
+    max_seconds: float,
+    max_wer: float | None,
+    max_cer: float | None,
+    max_speakers: int = 1,
+) -> str | None:
+    """Why a recording of these facts is not wanted; None if it is. See `select`."""
+    if not min_seconds <= seconds <= max_seconds:
+        return f"{seconds:.2f} s long"
+    if max_wer is not None and facts.get("wer", 0.0) > max_wer:
+        return f"word error rate over {max_wer}"
+    if max_cer is not None and facts.get("cer", 0.0) > max_cer:
+        return f"character error rate over {max_cer}"
+    if facts.get("speaker_count", 1) > max_speakers:
+        return "several speakers"
+    return None
 
 
 def measured(selection: Selection, cache: Path | None = None) -> Selection:
@@ -216,12 +297,13 @@ def measured(selection: Selection, cache: Path | None = None) -> Selection:
     kept, out = [], list(selection.left_out)
     for r in selection.recordings:
         stat = r.path.stat()
-        key = f"{r.path.resolve()}:{r.start}:{stat.st_size}:{stat.st_mtime_ns}"
+        place = r.start if r.record is None else f"{r.title}:{r.start}"
+        key = f"{r.path.resolve()}:{place}:{stat.st_size}:{stat.st_mtime_ns}"
         if key not in known:
             try:
-                x, rate = files.read(r.path, r.start, min(r.samples, 30 * r.rate))
+                x, rate = r.read(0, min(r.samples, 30 * r.rate))
             except UserError as error:
-                out.append((r.path, str(error).removeprefix(f"{r.path}: ")))
+                out.append((r.where, str(error).removeprefix(f"{r.path}: ")))
                 continue
             known[key] = measure(x.mean(axis=1), rate).moving_hz
         kept.append(dataclasses.replace(r, bandwidth_hz=known[key]))
@@ -266,7 +348,7 @@ def split(recordings: Sequence[Recording], share: float) -> tuple[list[Recording
     by_speaker = len({r.speaker for r in recordings}) > 1
 
     def unit(r: Recording) -> str:
-        return r.speaker if by_speaker else f"{r.path.name}:{r.start}"
+        return r.speaker if by_speaker else f"{r.name}:{r.start}"
 
     names = sorted(
         {unit(r) for r in recordings}, key=lambda n: hashlib.sha256(n.encode()).hexdigest()

@@ -199,7 +199,7 @@ def evaluate(
         else:
             narrow = soxr.resample(target, rate, input_rate)
         files.write(_clip_path(folder, i, "input"), narrow, input_rate, "PCM_24")
-        clips.append(recording.path.name)
+        clips.append(recording.name)
     codec_name = codec.content_hash if codec else None
     result = Evaluation(folder, rate, input_rate / 2, figures, [], clips, codec_name)
     for model in models:

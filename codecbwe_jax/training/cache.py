@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordReader
 from ml_collections import ConfigDict
 
 from codecbwe_jax import systems
+from codecbwe_jax.audio import files
 from codecbwe_jax.config import write_json
-from codecbwe_jax.data import codec_pairs
+from codecbwe_jax.data import codec_pairs, shards
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.training import codec_input, devices
@@ -58,25 +59,25 @@ def write_cache(
         raise UserError(f"{output}: cannot be written ({error.strerror})") from None
     found, _ = find_recordings(config, system.output_rate, output)
     chunks = codec_pairs.chunks(found, config.data.chunk_seconds)
-    shards = [chunks[i : i + CHUNKS_PER_SHARD] for i in range(0, len(chunks), CHUNKS_PER_SHARD)]
+    parts = [chunks[i : i + CHUNKS_PER_SHARD] for i in range(0, len(chunks), CHUNKS_PER_SHARD)]
     key = codec_input.cache_key(chunks, source.settings)
-    paths = [_shard_path(output / key, i, len(shards)) for i in range(len(shards))]
+    paths = [
+        output / key / shards.shard_name(NAME, "train", i, len(parts)) for i in range(len(parts))
+    ]
 
     seconds = config.data.chunk_seconds
-    mine = [i for i in range(len(shards)) if i % hosts == host]
+    mine = [i for i in range(len(parts)) if i % hosts == host]
     left = [i for i in mine if not paths[i].exists()]
-    print(
-        f"{len(chunks)} chunks, {len(shards)} shards, {len(left)} of {len(mine)} left", flush=True
-    )
-    progress = ProgressReport(sum(len(shards[i]) for i in left), 0, seconds, "chunk")
+    print(f"{len(chunks)} chunks, {len(parts)} shards, {len(left)} of {len(mine)} left", flush=True)
+    progress = ProgressReport(sum(len(parts[i]) for i in left), 0, seconds, "chunk")
     run = _compiled(codec, mapping)
     began, done, said = time.monotonic(), 0, time.monotonic()
     with contextlib.closing(progress):
         for i in left:
             batches = codec_pairs.batched_chunks(
-                shards[i], source.settings, config.train.batch_size, progress.line
+                parts[i], source.settings, config.train.batch_size, progress.line
             )
-            shard = _NewShard(paths[i])
+            shard = shards.NewShard(paths[i], _features())
             for heard, good in batches:
                 for row in zip(*run(heard), good, strict=False):  # the last batch is filled up
                     shard.write(_record(*row, source.settings.codec_rate))
@@ -96,10 +97,6 @@ def write_cache(
         "seconds_per_second": done * seconds / max(spent, 1e-9) if done else float("nan"),
         "bytes_per_hour": size / hours,
     }
-
-
-def _shard_path(folder: Path, index: int, count: int) -> Path:
-    return folder / f"{NAME}-train.array_record-{index:05d}-of-{count:05d}"
 
 
 def _features() -> Any:
@@ -127,60 +124,19 @@ def _record(tokens: np.ndarray, decoded: np.ndarray, good: bool, rate: int) -> d
     file that cannot be read."""
     if not good:
         tokens, decoded = tokens[:0], decoded[:1]
-    return {"tokens": tokens, "decoded": codec_pairs.pack(decoded, rate)}
-
-
-class _NewShard:
-    """A shard that has its name only when it is whole.
-
-    Raises:
-      UserError: from every method, if the disk is full or takes no more for another reason.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._features = path, _features()
-        self._partial = path.with_name(f".{path.name}.partial")
-        with self._told():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = ArrayRecordWriter(str(self._partial), "group_size:1")
-
-    def write(self, record: dict[str, Any]) -> None:
-        with self._told():
-            self._writer.write(self._features.serialize_example(record))
-
-    def close(self) -> None:
-        with self._told():
-            self._writer.close()
-            self._partial.rename(self._path)
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, RuntimeError) as error:  # array_record raises the latter for both
-            raise UserError(
-                f"{self._path}: cannot be written ({error}); whole shards stay, and the same "
-                "command goes on after them"
-            ) from None
+    return {"tokens": tokens, "decoded": files.encode(decoded, rate)}
 
 
 def _write_metadata(output: Path, key: str, paths: Sequence[Path]) -> None:
     """What makes the shards a dataset, and last the key that says that the cache is complete."""
     import tensorflow_datasets as tfds
 
+    folder = paths[0].parent
+    shards.remove_partial(folder)
     lengths = [ArrayRecordReader(str(path)).num_records() for path in paths]
-    split = tfds.core.SplitInfo(
-        name="train",
-        shard_lengths=lengths,
-        num_bytes=sum(path.stat().st_size for path in paths),
-        filename_template=tfds.core.ShardedFileTemplate(
-            dataset_name=NAME,
-            data_dir=str(paths[0].parent),
-            split="train",
-            filetype_suffix="array_record",
-        ),
-    )
+    size = sum(path.stat().st_size for path in paths)
+    split = shards.split_info(str(folder), NAME, "train", lengths, size)
     tfds.folder_dataset.write_metadata(
-        data_dir=str(paths[0].parent), features=_features(), split_infos=[split], check_data=False
+        data_dir=str(folder), features=_features(), split_infos=[split], check_data=False
     )
     write_json(output / "cache.json", {"key": key})

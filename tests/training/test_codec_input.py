@@ -140,17 +140,6 @@ def test_a_killed_cache_goes_on(corpus: Path, codec_folder: Path, tmp_path: Path
         assert a["decoded"] == b["decoded"]
 
 
-def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
-    """/dev/full takes no byte: what is written to it fails as on a full disk."""
-    (tmp_path / ".shard.partial").symlink_to("/dev/full")
-    shard = cache._NewShard(tmp_path / "shard")
-    shard.write({"tokens": np.zeros(3, np.int32), "decoded": b"flac"})
-    with pytest.raises(UserError, match="shard: cannot be written") as told:
-        shard.close()
-    assert "No space left on device" in str(told.value)
-    assert not (tmp_path / "shard").exists()
-
-
 def test_training_on_both_is_the_same(corpus: Path, codec_folder: Path, tmp_path: Path) -> None:
     """All in processes of one device: with eight, sums are shared out differently, and a token
     at the edge of a level may be another."""

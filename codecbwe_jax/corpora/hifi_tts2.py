@@ -1,0 +1,98 @@
+"""HiFi-TTS2 from its manifests: audiobooks of LibriVox (Langman et al. 2025, arXiv 2506.04152)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from codecbwe_jax.corpora import storage
+from codecbwe_jax.corpora.builder import CorpusBuilder, CorpusConfig
+from codecbwe_jax.corpora.chapters import Chapter, Settings, Utterance
+from codecbwe_jax.errors import UserError
+
+
+class HifiTts2(CorpusBuilder):
+    """Chapters in MP3, cut by the corpus' offsets; or its utterances, cut before.
+
+    The folder holds `manifest_44khz.json` and `chapters_44khz.json`, or a folder `44khz` with them,
+    as they are published. An utterance's audio is looked for under its `audio_filepath`, then in
+    its chapter: `chapter_filepath`, or `url`, which may be a path too; else the URL is fetched.
+    """
+
+    ABOUT = (
+        "English audiobooks of LibriVox, utterances with the bandwidth of their chapters. "
+        "Metadata CC BY 4.0, NVIDIA and the readers; recordings in the public domain in the USA."
+    )
+    HOMEPAGE = "https://huggingface.co/datasets/nvidia/hifitts-2"
+    CITATION = (
+        "Langman et al., HiFiTTS-2: A Large-Scale High Bandwidth Speech Dataset, Interspeech 2025"
+    )
+    # A chapter's MP3 seldom holds anything above 20 kHz: what a 48 kHz model can learn ends there.
+    BUILDER_CONFIGS = (
+        CorpusConfig(name="24k", settings=Settings(24000, 12000.0), description="24 kHz"),
+        CorpusConfig(name="32k", settings=Settings(32000, 16000.0), description="32 kHz"),
+        CorpusConfig(name="44k", settings=Settings(44100, 18000.0), description="44.1 kHz"),
+        CorpusConfig(name="48k", settings=Settings(48000, 18000.0), description="48 kHz"),
+    )
+    DEFAULT_CONFIG_NAME = "32k"
+
+    def chapters(self, source: str) -> Iterable[Chapter]:
+        said = {}
+        for row in _rows(source, "manifest_44khz.json", ("audio_filepath", "duration")):
+            said[row["audio_filepath"]] = _utterance(row)
+        for row in _rows(source, "chapters_44khz.json", ("utterances",)):
+            found = [
+                _in_chapter(said.pop(part["audio_filepath"]), part, row)
+                for part in row["utterances"]
+                if part["audio_filepath"] in said
+            ]
+            if found:
+                places = tuple(row[k] for k in ("chapter_filepath", "url") if row.get(k))
+                yield Chapter(places, row.get("duration"), tuple(found))
+        for utterance in said.values():  # of no chapter: there is its own file, or nothing
+            yield Chapter((), None, (utterance,))
+
+
+def _rows(source: str, name: str, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    places = [storage.joined(source, name), storage.joined(source, f"44khz/{name}")]
+    place = next((p for p in places if storage.exists(p)), None)
+    if place is None:
+        raise UserError(f"{places[0]}: no such file, and none in 44khz/; HiFi-TTS2 comes with it")
+    with storage.local(place) as path, path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                missing = [field for field in fields if field not in row]
+            except (json.JSONDecodeError, TypeError):
+                missing = fields
+            if missing:
+                raise UserError(
+                    f"{place}:{number}: expected a JSON object with {', '.join(missing)}, "
+                    f"got {line[:60]!r}"
+                )
+            yield row
+
+
+def _utterance(row: dict[str, Any]) -> Utterance:
+    bandwidth = row.get("bandwidth")
+    return Utterance(
+        title=row["audio_filepath"],
+        speaker=str(row.get("speaker") or row["audio_filepath"].split("/")[0]),
+        split=str(row.get("set") or "train"),
+        seconds=row["duration"],
+        file=row["audio_filepath"],
+        bandwidth_hz=None if bandwidth is None else int(bandwidth),
+        facts={k: row[k] for k in ("wer", "cer", "speaker_count") if row.get(k) is not None},
+        text=str(row.get("normalized_text") or row.get("text") or ""),
+    )
+
+
+def _in_chapter(utterance: Utterance, part: dict[str, Any], chapter: dict[str, Any]) -> Utterance:
+    bandwidth = utterance.bandwidth_hz
+    if bandwidth is None:
+        bandwidth = chapter.get("bandwidth")
+    return dataclasses.replace(
+        utterance, offset=part["offset"], seconds=part["duration"], bandwidth_hz=bandwidth
+    )

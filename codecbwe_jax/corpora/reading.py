@@ -1,0 +1,208 @@
+"""From a chapter's audio to the records that are stored."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+
+from codecbwe_jax.audio import files
+from codecbwe_jax.corpora import storage
+from codecbwe_jax.corpora.chapters import Chapter, Settings, Utterance
+from codecbwe_jax.data.bandwidth import SECONDS, measure
+from codecbwe_jax.errors import UserError
+
+Tokens = Callable[[np.ndarray, int], np.ndarray]
+# the largest difference between an audio file and what the corpus says of its length, as in
+# NVIDIA/NeMo-speech-data-processor
+LENGTH_TOLERANCE_S = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of an utterance.
+
+    Attributes:
+      utterance: which.
+      record: what is stored; None if it was left out.
+      row: of the index.
+    """
+
+    utterance: Utterance
+    record: dict[str, Any] | None
+    row: dict[str, Any]
+
+
+def features(tokens: bool) -> Any:
+    """What a record holds, as a `tfds.features.FeaturesDict`; "bandwidth" is in Hz, 0 if unknown,
+    and "flac" a file's bytes."""
+    import tensorflow_datasets as tfds
+
+    of_a_codec = {"tokens": tfds.features.Tensor(shape=(None,), dtype=np.int32)} if tokens else {}
+    return tfds.features.FeaturesDict(
+        {
+            "flac": tfds.features.Tensor(shape=(), dtype=np.object_),
+            "title": tfds.features.Text(),
+            "speaker": tfds.features.Text(),
+            "text": tfds.features.Text(),
+            "bandwidth": tfds.features.Scalar(dtype=np.int32),
+            **of_a_codec,
+        }
+    )
+
+
+def outcomes(
+    chapter: Chapter, source: str, settings: Settings, tokens: Tokens | None = None
+) -> Iterator[Outcome]:
+    """Read the utterances of a chapter.
+
+    Args:
+      chapter: where its audio is looked for: each utterance's own file, then the chapter's places.
+      source: the corpus' folder or address.
+      settings: of the corpus.
+      tokens: of a codec, for a waveform `[samples]` and its rate; None: none are stored.
+
+    Yields:
+      An outcome for every utterance; what cannot be read is left out with the reason.
+    """
+    rest = []
+    for utterance in chapter.utterances:
+        place = storage.joined(source, utterance.file)
+        if utterance.file and storage.exists(place):
+            whole = dataclasses.replace(utterance, offset=None)
+            yield _outcome_in(place, whole, source, settings, tokens)
+        else:
+            rest.append(utterance)
+    if not rest:
+        return
+    try:
+        with storage.local(_place(chapter, source)) as path:
+            _check_length(path, chapter)
+            for utterance in _with_bandwidth(path, rest, settings):
+                yield _outcome(path, utterance, settings, tokens)
+    except UserError as error:
+        for utterance in rest:
+            yield _left_out(utterance, _without(str(error), source))
+
+
+def _without(message: str, source: str) -> str:
+    return message.removeprefix(f"{source.rstrip('/')}/")
+
+
+def _place(chapter: Chapter, source: str) -> str:
+    places = [storage.joined(source, place) for place in chapter.places]
+    web = [place for place in places if place.startswith(storage.WEB)]
+    here = (place for place in places if place not in web and storage.exists(place))
+    place = next(here, web[0] if web else None)
+    if place is None:
+        raise UserError(f"no such file: {' or '.join(chapter.places) or 'its own, and no chapter'}")
+    return place
+
+
+def _check_length(path: Path, chapter: Chapter) -> None:
+    total, rate, _ = files.info(path)
+    if chapter.seconds is not None and abs(total / rate - chapter.seconds) > LENGTH_TOLERANCE_S:
+        raise UserError(f"{path.name} is {total / rate:.2f} s long, not {chapter.seconds:.2f} s")
+
+
+def _with_bandwidth(
+    path: Path, utterances: Sequence[Utterance], settings: Settings
+) -> list[Utterance]:
+    """What the corpus does not say is measured, on all of the file: a single utterance's bandwidth
+    says which sounds are in it."""
+    if not settings.min_bandwidth_hz or all(u.bandwidth_hz is not None for u in utterances):
+        return list(utterances)
+    _, rate, _ = files.info(path)
+    x, _ = files.read(path, 0, int(SECONDS * rate))
+    hz = measure(x.mean(axis=1), rate).moving_hz
+    return [
+        dataclasses.replace(u, bandwidth_hz=hz if u.bandwidth_hz is None else u.bandwidth_hz)
+        for u in utterances
+    ]
+
+
+def _outcome_in(
+    place: str, utterance: Utterance, source: str, settings: Settings, tokens: Tokens | None
+) -> Outcome:
+    try:
+        with storage.local(place) as path:
+            (known,) = _with_bandwidth(path, [utterance], settings)
+            return _outcome(path, known, settings, tokens)
+    except UserError as error:
+        return _left_out(utterance, _without(str(error), source))
+
+
+def _outcome(
+    path: Path, utterance: Utterance, settings: Settings, tokens: Tokens | None
+) -> Outcome:
+    try:
+        x, rate = _stretch(path, utterance)
+    except UserError as error:
+        return _left_out(utterance, str(error).removeprefix(f"{path.parent}/"))
+    reason = _unfit(x, rate, utterance.bandwidth_hz, settings)
+    if reason:
+        return _left_out(utterance, reason)
+    if rate != settings.rate:
+        x = soxr.resample(x, rate, settings.rate)
+    flac = files.encode(x, settings.rate)
+    record = {
+        "flac": flac,
+        "title": utterance.title,
+        "speaker": utterance.speaker,
+        "text": utterance.text,
+        "bandwidth": utterance.bandwidth_hz or 0,
+    }
+    if tokens:  # of what is stored, rounded as it is
+        record["tokens"] = tokens(files.decode(flac, utterance.title)[0][:, 0], settings.rate)
+    row = {
+        "title": utterance.title,
+        "speaker": utterance.speaker,
+        "rate": settings.rate,
+        "samples": len(x),
+        "bandwidth": utterance.bandwidth_hz,
+        **utterance.facts,
+    }
+    return Outcome(utterance, record, row)
+
+
+def _stretch(path: Path, utterance: Utterance) -> tuple[np.ndarray, int]:
+    """The utterance float32 `[samples]`, channels averaged, and its rate in Hz."""
+    start, frames = 0, -1
+    if utterance.offset is not None:
+        _, rate, _ = files.info(path)
+        start = _samples(utterance.offset, rate)
+        frames = _samples(utterance.offset + utterance.seconds, rate) - start
+    x, rate = files.read(path, start, frames)
+    if frames - len(x) > LENGTH_TOLERANCE_S * rate or not len(x):
+        raise UserError(f"{path}: ends before the utterance at {utterance.offset or 0:.2f} s does")
+    return x.mean(axis=1), rate
+
+
+def _samples(seconds: float, rate: int) -> int:
+    """Whole samples in so many seconds, and no sample lost to the seconds' own rounding."""
+    return int(seconds * rate + 1e-4)
+
+
+def _unfit(x: np.ndarray, rate: int, bandwidth: int | None, s: Settings) -> str | None:
+    level = np.abs(x)
+    # what 16 bits call full scale
+    if int(np.sum(level >= 1 - 2**-15)) > s.max_clipped:
+        return "clipped"
+    if level.max() < s.min_peak:
+        return f"peak below {s.min_peak:g}"
+    if np.mean(x == 0) > s.max_digital_silence:
+        return f"more than {s.max_digital_silence:.0%} digital silence"
+    if rate < min(s.rate, 2 * s.min_bandwidth_hz):
+        return f"sample rate {rate} Hz is too low"
+    if bandwidth is not None and bandwidth < s.min_bandwidth_hz:
+        return f"bandwidth below {s.min_bandwidth_hz:.0f} Hz"
+    return None
+
+
+def _left_out(utterance: Utterance, reason: str) -> Outcome:
+    row = {"title": utterance.title, "speaker": utterance.speaker, "left_out": reason}
+    return Outcome(utterance, None, row)
