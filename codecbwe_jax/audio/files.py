@@ -35,6 +35,39 @@ def info(path: Path) -> tuple[int, int, int]:
     return header.frames, header.samplerate, header.channels
 
 
+class Reader:
+    """A file that is opened once and read in several places; a context manager.
+
+    Args:
+      path: WAV, FLAC, OGG, MP3 or whatever else libsndfile knows.
+
+    Raises:
+      UserError: as `info`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.samples, self.rate, _ = info(path)
+        self._file = soundfile.SoundFile(str(path))
+        self._lead = MP3_LEAD if path.suffix.lower() == ".mp3" else 0
+
+    def read(self, start: int = 0, frames: int = -1) -> np.ndarray:
+        """Samples from `start` on, -1 for all, float32 `[samples, channels]` in [-1, 1].
+
+        Raises:
+          UserError: if they cannot be decoded, or one is NaN or infinite.
+        """
+        lead = min(start, self._lead)
+        wanted = frames + lead if frames >= 0 else -1
+        return _decoded(self._file, str(self.path), start - lead, wanted)[lead:]
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
 def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]:
     """Read samples from a file.
 
@@ -49,11 +82,8 @@ def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]
     Raises:
       UserError: if the file cannot be decoded or holds NaN or infinite samples.
     """
-    info(path)
-    lead = min(start, MP3_LEAD) if path.suffix.lower() == ".mp3" else 0
-    wanted = frames + lead if frames >= 0 else -1
-    samples, rate = _decoded(str(path), str(path), start - lead, wanted)
-    return samples[lead:], rate
+    with Reader(path) as reader:
+        return reader.read(start, frames), reader.rate
 
 
 def encode(samples: np.ndarray, rate: int) -> bytes:
@@ -65,19 +95,23 @@ def encode(samples: np.ndarray, rate: int) -> bytes:
 
 
 def decode(encoded: bytes, name: str, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]:
-    """Read samples from a file's bytes: as `read`, the name being for messages. Not for MP3."""
-    return _decoded(io.BytesIO(encoded), name, start, frames)
-
-
-def _decoded(file: str | io.BytesIO, name: str, start: int, frames: int) -> tuple[np.ndarray, int]:
+    """Read samples from a FLAC file's bytes: as `read`, the name being for messages."""
     try:
-        samples, rate = soundfile.read(
-            file, frames=frames, start=start, dtype="float32", always_2d=True
-        )
+        file = soundfile.SoundFile(io.BytesIO(encoded))
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"{name}: cannot be decoded ({error})") from None
+    with file:
+        return _decoded(file, name, start, frames), file.samplerate
+
+
+def _decoded(file: soundfile.SoundFile, name: str, start: int, frames: int) -> np.ndarray:
+    try:
+        file.seek(start)
+        samples = file.read(frames, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, ValueError) as error:
         raise UserError(f"{name}: broken at or after sample {start} ({error})") from None
     check_finite(samples, name, start)
-    return samples, rate
+    return samples
 
 
 def check_finite(samples: np.ndarray, name: object, start: int = 0) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,10 +79,10 @@ def outcomes(
     if not rest:
         return
     try:
-        with storage.local(_place(chapter, source)) as path:
-            _check_length(path, chapter)
-            for utterance in _with_bandwidth(path, rest, settings):
-                yield _outcome(path, utterance, settings, tokens)
+        with storage.local(_place(chapter, source)) as path, files.Reader(path) as reader:
+            _check_length(reader, chapter)
+            for utterance in _with_bandwidth(reader, rest, settings):
+                yield _outcome(reader, utterance, settings, tokens)
     except UserError as error:
         for utterance in rest:
             yield _left_out(utterance, _without(str(error), source))
@@ -103,22 +102,21 @@ def _place(chapter: Chapter, source: str) -> str:
     return place
 
 
-def _check_length(path: Path, chapter: Chapter) -> None:
-    total, rate, _ = files.info(path)
-    if chapter.seconds is not None and abs(total / rate - chapter.seconds) > LENGTH_TOLERANCE_S:
-        raise UserError(f"{path.name} is {total / rate:.2f} s long, not {chapter.seconds:.2f} s")
+def _check_length(reader: files.Reader, chapter: Chapter) -> None:
+    seconds = reader.samples / reader.rate
+    if chapter.seconds is not None and abs(seconds - chapter.seconds) > LENGTH_TOLERANCE_S:
+        raise UserError(f"{reader.path.name} is {seconds:.2f} s long, not {chapter.seconds:.2f} s")
 
 
 def _with_bandwidth(
-    path: Path, utterances: Sequence[Utterance], settings: Settings
+    reader: files.Reader, utterances: Sequence[Utterance], settings: Settings
 ) -> list[Utterance]:
     """What the corpus does not say is measured, on all of the file: a single utterance's bandwidth
     says which sounds are in it."""
     if not settings.min_bandwidth_hz or all(u.bandwidth_hz is not None for u in utterances):
         return list(utterances)
-    _, rate, _ = files.info(path)
-    x, _ = files.read(path, 0, int(SECONDS * rate))
-    hz = measure(x.mean(axis=1), rate).moving_hz
+    x = reader.read(0, int(SECONDS * reader.rate))
+    hz = measure(x.mean(axis=1), reader.rate).moving_hz
     return [
         dataclasses.replace(u, bandwidth_hz=hz if u.bandwidth_hz is None else u.bandwidth_hz)
         for u in utterances
@@ -129,20 +127,21 @@ def _outcome_in(
     place: str, utterance: Utterance, source: str, settings: Settings, tokens: Tokens | None
 ) -> Outcome:
     try:
-        with storage.local(place) as path:
-            (known,) = _with_bandwidth(path, [utterance], settings)
-            return _outcome(path, known, settings, tokens)
+        with storage.local(place) as path, files.Reader(path) as reader:
+            (known,) = _with_bandwidth(reader, [utterance], settings)
+            return _outcome(reader, known, settings, tokens)
     except UserError as error:
         return _left_out(utterance, _without(str(error), source))
 
 
 def _outcome(
-    path: Path, utterance: Utterance, settings: Settings, tokens: Tokens | None
+    reader: files.Reader, utterance: Utterance, settings: Settings, tokens: Tokens | None
 ) -> Outcome:
+    rate = reader.rate
     try:
-        x, rate = _stretch(path, utterance)
+        x = _stretch(reader, utterance)
     except UserError as error:
-        return _left_out(utterance, str(error).removeprefix(f"{path.parent}/"))
+        return _left_out(utterance, str(error).removeprefix(f"{reader.path.parent}/"))
     reason = _unfit(x, rate, utterance.bandwidth_hz, settings)
     if reason:
         return _left_out(utterance, reason)
@@ -169,17 +168,19 @@ def _outcome(
     return Outcome(utterance, record, row)
 
 
-def _stretch(path: Path, utterance: Utterance) -> tuple[np.ndarray, int]:
-    """The utterance float32 `[samples]`, channels averaged, and its rate in Hz."""
-    start, frames = 0, -1
+def _stretch(reader: files.Reader, utterance: Utterance) -> np.ndarray:
+    """The utterance float32 `[samples]`, channels averaged."""
+    start, frames = 0, reader.samples
     if utterance.offset is not None:
-        _, rate, _ = files.info(path)
-        start = _samples(utterance.offset, rate)
-        frames = _samples(utterance.offset + utterance.seconds, rate) - start
-    x, rate = files.read(path, start, frames)
-    if frames - len(x) > LENGTH_TOLERANCE_S * rate or not len(x):
-        raise UserError(f"{path}: ends before the utterance at {utterance.offset or 0:.2f} s does")
-    return x.mean(axis=1), rate
+        start = _samples(utterance.offset, reader.rate)
+        frames = _samples(utterance.offset + utterance.seconds, reader.rate) - start
+    # beyond the end there is nothing to seek
+    x = reader.read(start, frames) if start < reader.samples else np.zeros((0, 1), np.float32)
+    if frames - len(x) > LENGTH_TOLERANCE_S * reader.rate or not len(x):
+        raise UserError(
+            f"{reader.path}: ends before the utterance at {utterance.offset or 0:.2f} s does"
+        )
+    return x.mean(axis=1)
 
 
 def _samples(seconds: float, rate: int) -> int:
