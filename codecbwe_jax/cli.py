@@ -45,14 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="train, evaluate, export and report, in minutes")
-    demo.add_argument("--data", type=Path, help="folder of real recordings (default: synthetic)")
-    demo.add_argument("--output", type=Path, help="folder for everything (default: demo)")
+    demo.add_argument("--data", type=_path, help="folder of real recordings (default: synthetic)")
+    demo.add_argument("--output", type=_path, help="folder for everything (default: demo)")
     demo.add_argument("--steps", type=int, help="training steps (default: the config's)")
     demo.set_defaults(run=_demo)
 
     train = commands.add_parser("train", help="train a system, or continue training")
     train.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
-    train.add_argument("--workdir", type=Path, required=True)
+    train.add_argument("--workdir", type=_path, required=True)
     train.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, of several")
     train.add_argument("--processes", type=int, help="how many, where no cluster says it")
     train.add_argument("--process", type=int, help="which of them this is, from 0")
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     cache = commands.add_parser("cache", help="run a codec over the training data beforehand")
     cache.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
     cache.add_argument("--codec", help="folder of a codec (default: config.data.codec)")
-    cache.add_argument("--output", type=Path, required=True, help="folder; a killed job goes on")
+    cache.add_argument("--output", type=_path, required=True, help="folder; a killed job goes on")
     cache.add_argument("--host", type=int, help="which of --hosts processes this is")
     cache.add_argument("--hosts", type=int)
     cache.set_defaults(run=_cache)
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     corpus.set_defaults(run=_corpus)
 
     extend = commands.add_parser("extend", help="extend audio files")
-    extend.add_argument("inputs", nargs="*", type=Path, metavar="IN", help="files or folders")
+    extend.add_argument("inputs", nargs="*", type=_path, metavar="IN", help="files or folders")
     extend.add_argument("--model", required=True, help="folder, or sinc, band_replication")
     extend.add_argument(
         "--stream",
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         help="raw mono PCM from standard input to standard output, at the model's rates",
     )
     extend.add_argument("--codec", help="makes a native decoder's tokens (default: its own)")
-    extend.add_argument("--output", type=Path, help="folder, or file for one input")
+    extend.add_argument("--output", type=_path, help="folder, or file for one input")
     extend.add_argument("--bits", choices=tuple(SUBTYPES), default="16")
     extend.add_argument("--chunk-seconds", type=float, default=4.0)
     extend.add_argument("--strict", action="store_true", help="fail if any file was skipped")
@@ -102,9 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     encode = commands.add_parser("encode", help="audio files -> tokens of a codec")
     decode = commands.add_parser("decode", help="tokens -> audio files")
     for command, run in ((encode, _encode), (decode, _decode)):
-        command.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="files or folders")
+        command.add_argument("inputs", nargs="+", type=_path, metavar="IN", help="files or folders")
         command.add_argument(
-            "--output", type=Path, required=True, help="folder, or file for one input"
+            "--output", type=_path, required=True, help="folder, or file for one input"
         )
         command.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
         command.add_argument("--window-seconds", type=float, metavar="S", help="longest at once")
@@ -119,9 +119,9 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="score models on recordings")
     evaluate.add_argument("--model", action="append", required=True, help="may be repeated")
-    evaluate.add_argument("--data", type=Path, required=True)
+    evaluate.add_argument("--data", type=_path, required=True)
     evaluate.add_argument("--codec", help="folder of a codec: the models get its output")
-    evaluate.add_argument("--report", type=Path, required=True, help="folder to make")
+    evaluate.add_argument("--report", type=_path, required=True, help="folder to make")
     evaluate.add_argument("--clips", type=int, default=20, help="at most so many (default 20)")
     evaluate.add_argument("--visqol", action="store_true")
     evaluate.add_argument("--overwrite", action="store_true")
@@ -132,9 +132,9 @@ def _parser() -> argparse.ArgumentParser:
         "--configs", nargs="+", required=True, help="FILE.py:variant each, or NAME=FILE.py:variant"
     )
     compare.add_argument("--steps", type=int, required=True, help="of every training")
-    compare.add_argument("--data", type=Path, required=True)
+    compare.add_argument("--data", type=_path, required=True)
     compare.add_argument("--codec", help="folder of the codec (default: config.data.codec)")
-    compare.add_argument("--report", type=Path, required=True, help="folder; a killed one goes on")
+    compare.add_argument("--report", type=_path, required=True, help="folder; a killed one goes on")
     compare.add_argument("--blind", action="store_true", help="a listening page without names")
     # with a "config", --config.FIELD=VALUE is let through, here to every run
     compare.set_defaults(run=_compare, config="")
@@ -149,15 +149,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--codec", help="folder of the codec before a native decoder")
     export.add_argument("--allow-clip-difference", action="store_true")
-    export.add_argument("--output", type=Path, required=True, help="folder to make")
+    export.add_argument("--output", type=_path, required=True, help="folder to make")
     export.add_argument("--overwrite", action="store_true")
     export.set_defaults(run=_export)
 
     convert = commands.add_parser("convert", help="read a PyTorch original's weights")
     convert.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
-    convert.add_argument("--weights", type=Path, required=True)
-    convert.add_argument("--semantic", type=Path, help="w2v-bert-2.0, for a codec without it")
-    convert.add_argument("--output", type=Path, required=True, help="folder to make")
+    convert.add_argument("--weights", type=_path, required=True)
+    convert.add_argument("--semantic", type=_path, help="w2v-bert-2.0, for a codec without it")
+    convert.add_argument("--output", type=_path, required=True, help="folder to make")
     convert.add_argument("--overwrite", action="store_true")
     convert.set_defaults(run=_convert)
 
@@ -165,11 +165,17 @@ def _parser() -> argparse.ArgumentParser:
     systems.set_defaults(run=_systems)
 
     doctor = commands.add_parser("doctor", help="the real bandwidth of every file")
-    doctor.add_argument("data", type=Path, metavar="DIR")
+    doctor.add_argument("data", type=_path, metavar="DIR")
     doctor.add_argument("--rate", type=int, default=48000, help="target rate in Hz")
     doctor.add_argument("--min-bandwidth", type=float, metavar="HZ", help="default: rate / 4")
     doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _path(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text}: mount the bucket and give its folder")
+    return Path(text)
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:

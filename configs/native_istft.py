@@ -37,7 +37,9 @@ def get_config(variant: str = "") -> ConfigDict:
         tiny(config, rate)
     for kind in backbones:
         sizes = {"size": 128, "intermediate": 256, "layers": 4} if "tiny" in words else {}
-        config.system.backbone = ConfigDict({"kind": kind, **BACKBONES[kind], **sizes})
+        config.system.backbone = ConfigDict(
+            {"kind": kind, "remat": False, **BACKBONES[kind], **sizes}
+        )
     return config
 
 
@@ -58,6 +60,8 @@ def recipe(rate: int) -> ConfigDict:
             "layers": 12,
             "heads": 16,
             "head_size": 64,
+            # compute what is inside layers again for gradients: less is kept, a third more work
+            "remat": False,
         }
     )
     # 0: four hops

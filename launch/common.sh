@@ -2,6 +2,12 @@
 # Sourced by the scripts beside it: what they do is shown first, or only shown.
 
 dry_run="" rest=()
+# gs://BUCKET is mounted at $mounts/BUCKET
+# shellcheck disable=SC2034 # by the scripts that source this
+mounts=/mnt/gs
+# A checkpoint gets its name by renaming its folder, which gcsfuse refuses for more files than this.
+# shellcheck disable=SC2034
+rename_limit=200000
 
 # does COMMAND...
 # Runs a command; with --dry-run prints it as a shell would take it.
@@ -18,6 +24,12 @@ does() {
 # The words as one line of shell.
 quoted() {
     printf '%q ' "$@" | sed 's/ $//'
+}
+
+# buckets WORD...
+# Names of the buckets whose addresses are in the words, one a line.
+buckets() {
+    printf '%s\n' "$@" | sed -n 's#.*gs://\([^/]*\).*#\1#p' | sort -u
 }
 
 # fail TEXT

@@ -12,10 +12,13 @@
 #   --chips N                           TPU chips, or GPUs, of a host (default 4)
 #   --gpu ACCELERATOR                   of the node pool, as nvidia-h100-80gb
 #   --claim NAME                        a volume claim with data and work folders, at /data
+#   --account NAME                      Kubernetes' service account that may use the buckets
 #   --retries N                         restarts of the whole set (default 10)
 #   --dry-run                           print what would be done
 #
 # The cluster is the one that kubectl points to, with the JobSet controller in it (XPK installs it).
+# What begins with gs:// in TRAIN_ARGUMENTS is mounted by the Cloud Storage FUSE driver of GKE,
+# gs://BUCKET at /mnt/gs/BUCKET.
 # A host that is taken away restarts the set, and the run continues from its work folder.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -24,8 +27,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 action=${1:-}
 [ $# = 0 ] || shift
 case $action in --help | "") usage "$0" && exit ;; esac
-name="" image="" hosts=1 tpu="" topology="" chips=4 gpu="" claim="" retries=10
-take "name image hosts tpu topology chips gpu claim retries" "$@"
+name="" image="" hosts=1 tpu="" topology="" chips=4 gpu="" claim="" account="" retries=10
+take "name image hosts tpu topology chips gpu claim account retries" "$@"
 set -- ${rest[@]+"${rest[@]}"}
 wanted name "$name"
 
@@ -33,8 +36,14 @@ wanted name "$name"
 manifest() {
     wanted image "$image"
     [ $# -gt 0 ] || fail "give the arguments of codecbwe train after --"
-    local command resource selector
-    command="exec codecbwe train $(quoted "$@")"
+    local command resource selector bucket volume count=0 annotations="" mounted="" volumes=""
+    command="exec codecbwe train $(quoted "${@//gs:\/\//$mounts/}")"
+    for bucket in $(buckets "$@"); do
+        volume=bucket-$((count++)) # a bucket's name need not be one for a volume
+        annotations='          metadata: {annotations: {gke-gcsfuse/volumes: "true"}}'
+        mounted+="              - {name: $volume, mountPath: $mounts/$bucket}"$'\n'
+        volumes+=$(volume_of "$volume" "$bucket")$'\n'
+    done
     if [ -n "$tpu" ]; then
         wanted topology "$topology"
         resource=google.com/tpu
@@ -65,7 +74,9 @@ spec:
         completionMode: Indexed
         backoffLimit: 0
         template:
+$annotations
           spec:
+${account:+            serviceAccountName: $account}
             restartPolicy: Never
             terminationGracePeriodSeconds: 120
             nodeSelector:
@@ -80,9 +91,23 @@ spec:
               volumeMounts:
               - {name: memory, mountPath: /dev/shm}
 $([ -z "$claim" ] || echo "              - {name: data, mountPath: /data}")
+$mounted
             volumes:
             - {name: memory, emptyDir: {medium: Memory}}
 $([ -z "$claim" ] || echo "            - {name: data, persistentVolumeClaim: {claimName: $claim}}")
+$volumes
+YAML
+}
+
+# volume_of VOLUME BUCKET
+volume_of() {
+    cat <<YAML
+            - name: $1
+              csi:
+                driver: gcsfuse.csi.storage.gke.io
+                volumeAttributes:
+                  bucketName: $2
+                  mountOptions: "implicit-dirs,rename-dir-limit=$rename_limit"
 YAML
 }
 

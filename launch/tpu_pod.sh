@@ -20,7 +20,8 @@
 #   --from PATH --to PATH       of collect
 #   --dry-run                   print what would be done
 #
-# The work folder must be one that every host sees, a mounted bucket or a network disk.
+# Every host must see the work folder and the data. What begins with gs:// in TRAIN_ARGUMENTS is
+# mounted on every host by gcsfuse, gs://BUCKET at /mnt/gs/BUCKET; a network disk does as well.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/common.sh"
@@ -47,11 +48,18 @@ state() {
 create() {
     wanted type "$type"
     does "${tpus[@]}" queued-resources create "${where[@]}" --node-id "$name" \
-        --accelerator-type "$type" --runtime-version "$runtime" ${spot:+--spot}
+        --accelerator-type "$type" --runtime-version "$runtime" ${spot:+--spot} || return
+    await
+}
+
+# Waits until the slice is there; fails if it will not come.
+await() {
     [ -z "$dry_run" ] || return 0
     local now
     until now=$(state) && [ "$now" = ACTIVE ]; do
-        case $now in FAILED | SUSPENDED) fail "$name is $now" ;; esac
+        case $now in
+            FAILED | SUSPEND*) echo "$name is $now" >&2 && return 1 ;;
+        esac
         sleep "$poll"
     done
 }
@@ -69,24 +77,44 @@ install() {
 
 run() {
     [ $# -gt 0 ] || fail "give the arguments of codecbwe train after --"
-    everywhere "cd codecbwe_jax && .venv/bin/codecbwe train $(quoted "$@")"
+    everywhere "$(mounting "$@")cd codecbwe_jax && \
+.venv/bin/codecbwe train $(quoted "${@//gs:\/\//$mounts/}")"
+}
+
+# mounting WORD...
+# A line of shell that mounts the buckets in the words.
+mounting() {
+    local bucket folder
+    for bucket in $(buckets "$@"); do
+        folder=$mounts/$bucket
+        # shellcheck disable=SC2016 # the host's user, not ours
+        printf 'sudo install --directory --owner="$USER" %s && ' "$folder"
+        printf '{ mountpoint --quiet %s || gcsfuse %s %s %s; } && ' "$folder" \
+            "--implicit-dirs --rename-dir-limit=$rename_limit" "$bucket" "$folder"
+    done
 }
 
 delete() {
     does "${tpus[@]}" queued-resources delete "${where[@]}" --force --quiet
 }
 
-# A slice that is there is kept: train goes on where it was.
+# Has the slice there, with the project in it. One that is there is kept, one that is on its way is
+# waited for.
+prepare() {
+    case $([ -n "$dry_run" ] || state) in
+        ACTIVE) return ;;
+        "") create || return ;;
+        FAILED | SUSPEND*) { delete || true; } && create || return ;;
+        *) await || return ;;
+    esac
+    install
+}
+
 train() {
     local attempt status
     for attempt in $(seq 0 "$retries"); do
         status=0
-        if [ -n "$dry_run" ] || [ "$(state || true)" != ACTIVE ]; then
-            [ "$attempt" = 0 ] || delete || true
-            create
-            install
-        fi
-        run "$@" || status=$?
+        { prepare && run "$@"; } || status=$?
         [ "$status" != 0 ] || break
         # a mistake in the command or the data is no reason to try again
         [ "$status" != 2 ] || fail "the run ended with a mistake, see above; $name is still there"
@@ -102,7 +130,10 @@ case $action in
     collect)
         wanted from "$from"
         wanted to "$to"
-        does "${tpus[@]}" tpu-vm scp --recurse "$name:$from" "$to" --zone "$zone" --worker=0
+        case $from in
+            gs://*) does gcloud storage cp --recursive "$from" "$to" ;;
+            *) does "${tpus[@]}" tpu-vm scp --recurse "$name:$from" "$to" --zone "$zone" --worker=0 ;;
+        esac
         ;;
     *) fail "unknown action $action; see --help" ;;
 esac

@@ -34,6 +34,7 @@ def refused(*arguments: object, says: str) -> None:
         ("--config.objective.adversarial=wgan", "known: hinge, least_squares"),
         ("--config.data.path=", "config.data.path is empty"),
         ("--config.data.path=/nowhere", "/nowhere: no such file or folder"),
+        ("--config.data.path=gs://bucket/x", "gs://bucket/x: mount the bucket and give its folder"),
     ],
 )
 def test_wrong_config_fields(field: str, says: str, tmp_path: Path, corpus: Path) -> None:
@@ -42,6 +43,13 @@ def test_wrong_config_fields(field: str, says: str, tmp_path: Path, corpus: Path
     refused(*TRAIN, f"--workdir={workdir}", *data, field, says=says)
     assert not (workdir / "checkpoints").exists()
     assert not (workdir / "config.json").exists()
+
+
+def test_a_bucket_is_no_folder_by_that_name(tmp_path: Path) -> None:
+    result = run_cli(*TRAIN, "--workdir=gs://bucket/run", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "argument --workdir: gs://bucket/run: mount the bucket and give its f" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_config_files(tmp_path: Path) -> None:

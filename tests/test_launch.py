@@ -127,7 +127,7 @@ def test_a_dry_run_prints_what_a_run_does(arguments: list[str], cloud: Cloud) ->
     dry = cloud.run(*arguments[:where], "--dry-run", *arguments[where:])
     assert dry.returncode == 0, dry.stderr
     assert not cloud.calls
-    cloud.answers({"describe": [("WAITING", 1), ("ACTIVE", 0)]})
+    cloud.answers({"describe": [("", 1), ("ACTIVE", 0)]})
     done = cloud.run(
         *arguments[:where], *(["--poll", "0"] * ("train" in arguments)), *arguments[where:]
     )
@@ -210,6 +210,97 @@ def test_a_pod_that_is_taken_away_is_asked_for_again(cloud: Cloud) -> None:
 
 
 VERBS = ("create", "scp", "ssh", "delete")
+
+
+def test_a_slice_that_fails_before_it_is_there_is_asked_for_again(cloud: Cloud) -> None:
+    cloud.answers(
+        {"describe": [("", 1), ("PROVISIONING", 0), ("FAILED", 0), ("FAILED", 0), ("ACTIVE", 0)]}
+    )
+    result = cloud.run("tpu_pod.sh", "train", *CREATE, "--poll", "0", *TRAIN)
+    assert result.returncode == 0, result.stderr
+    verbs = [next(w for w in call if w in VERBS) for call in cloud.calls if "describe" not in call]
+    assert verbs == ["create", "delete", "create", "scp", "ssh", "ssh", "delete"]
+    assert "pod is FAILED" in result.stderr
+
+
+def test_a_slice_in_the_queue_keeps_its_place(cloud: Cloud) -> None:
+    """As when the script was stopped while it waited."""
+    cloud.answers({"describe": [("WAITING_FOR_RESOURCES", 0), ("ACTIVE", 0)]})
+    result = cloud.run("tpu_pod.sh", "train", *CREATE, "--poll", "0", *TRAIN)
+    assert result.returncode == 0, result.stderr
+    verbs = [next(w for w in call if w in VERBS) for call in cloud.calls if "describe" not in call]
+    assert verbs == ["scp", "ssh", "ssh", "delete"]
+
+
+IN_BUCKETS = ["--", "--workdir=gs://my.bucket/runs/a b", "--config.data.path=gs://other/x"]
+
+
+def test_buckets_are_mounted_on_every_host_of_a_pod(cloud: Cloud, tmp_path: Path) -> None:
+    """The command that the hosts get, run by bash with programs that say what they were asked."""
+    cloud.run("tpu_pod.sh", "run", *POD, *IN_BUCKETS)
+    command = cloud.calls[0][cloud.calls[0].index("--command") + 1]
+    for name in ("sudo", "mountpoint", "gcsfuse", "codecbwe"):
+        program = tmp_path / "codecbwe_jax" / ".venv" / "bin" / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        fails = "false" if name == "mountpoint" else "true"
+        program.write_text(
+            f'#!/bin/sh\nprintf "%s|" {name} "$@" >> {tmp_path}/told\n'
+            f"echo >> {tmp_path}/told\n{fails}\n"
+        )
+        program.chmod(0o755)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "USER": "me"}
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, check=True)
+    told = [line.split("|")[:-1] for line in (tmp_path / "told").read_text().splitlines()]
+    limit = "--rename-dir-limit=200000"
+    assert told == [
+        *(
+            call
+            for bucket in ("my.bucket", "other")
+            for call in (
+                ["sudo", "install", "--directory", "--owner=me", f"/mnt/gs/{bucket}"],
+                ["mountpoint", "--quiet", f"/mnt/gs/{bucket}"],
+                ["gcsfuse", "--implicit-dirs", limit, bucket, f"/mnt/gs/{bucket}"],
+            )
+        ),
+        [
+            "codecbwe",
+            "train",
+            "--workdir=/mnt/gs/my.bucket/runs/a b",
+            "--config.data.path=/mnt/gs/other/x",
+        ],
+    ]
+    cloud.run("tpu_pod.sh", "collect", *POD, "--from", "gs://my.bucket/runs", "--to", "here")
+    assert cloud.calls[-1][:-1] == [
+        "gcloud",
+        "storage",
+        "cp",
+        "--recursive",
+        "gs://my.bucket/runs",
+        "here",
+    ]
+
+
+def test_buckets_are_volumes_of_a_manifest(cloud: Cloud, load_yaml: Callable[[str], dict]) -> None:
+    shown = cloud.run(*GKE, "--gpu", "g", "--account", "me", *IN_BUCKETS)
+    assert shown.returncode == 0, shown.stderr
+    template = load_yaml(cloud.calls[0][-1])["spec"]["replicatedJobs"][0]["template"]["spec"][
+        "template"
+    ]
+    assert template["metadata"]["annotations"] == {"gke-gcsfuse/volumes": "true"}
+    pod = template["spec"]
+    assert pod["serviceAccountName"] == "me"
+    (container,) = pod["containers"]
+    places = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
+    mounted = {places[v["name"]]: v["csi"] for v in pod["volumes"] if "csi" in v}
+    assert {place: csi["volumeAttributes"]["bucketName"] for place, csi in mounted.items()} == {
+        "/mnt/gs/my.bucket": "my.bucket",
+        "/mnt/gs/other": "other",
+    }
+    assert shlex.split(container["command"][2])[3:5] == [
+        "--workdir=/mnt/gs/my.bucket/runs/a b",
+        "--config.data.path=/mnt/gs/other/x",
+    ]
 
 
 def test_a_mistake_in_the_command_is_not_tried_again(cloud: Cloud) -> None:

@@ -124,14 +124,14 @@ class CorpusBuilder(FileReaderBuilder):
         chosen, reasons = choose(self.chapters(source), config.settings)
         if not chosen:
             raise UserError(f"{source}: no utterance is left{counted(reasons)}")
-        print(f"{_hours(chosen):.2f} hours{counted(reasons)}", flush=True)
+        print(f"{_duration(_seconds(chosen))}{counted(reasons)}", flush=True)
         splits = into_shards(chosen, 3600 * hours_per_shard)
         every = pipeline.write_shards(job, splits, options or pipeline.local_options(workers))
         result = {split: pipeline.written(job, some) for split, some in every.items()}
         self._describe(job, result)
         for split, part in result.items():
             print(
-                f"{split}: {sum(part.lengths)} utterances, {part.seconds / 3600:.2f} hours, "
+                f"{split}: {sum(part.lengths)} utterances, {_duration(part.seconds)}, "
                 f"{part.num_bytes / 1e6:.1f} MB{counted(part.left_out)}",
                 flush=True,
             )
@@ -154,5 +154,9 @@ class CorpusBuilder(FileReaderBuilder):
         self.info.update_data_dir(str(self.data_path))
 
 
-def _hours(chapters: Iterable[Chapter]) -> float:
-    return sum(u.seconds for chapter in chapters for u in chapter.utterances) / 3600
+def _seconds(chapters: Iterable[Chapter]) -> float:
+    return sum(u.seconds for chapter in chapters for u in chapter.utterances)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"

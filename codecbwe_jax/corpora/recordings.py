@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from codecbwe_jax.corpora import storage
 from codecbwe_jax.corpora.builder import CorpusBuilder, CorpusConfig
 from codecbwe_jax.corpora.chapters import Chapter, Settings, Utterance
 from codecbwe_jax.data import recordings
 from codecbwe_jax.data.recordings import Recording
-from codecbwe_jax.errors import UserError
 
 
 def configs(least_bandwidth: float) -> tuple[CorpusConfig, ...]:
@@ -42,10 +40,8 @@ def found(source: str) -> list[Recording]:
     """Recordings of a source on this machine; what cannot be read is printed.
 
     Raises:
-      UserError: if there are none, or the source is a bucket.
+      UserError: as `find`.
     """
-    if storage.is_remote(source):
-        raise UserError(f"{source}: mount the bucket, and give its folder")
     selection = recordings.find(source)
     for path, reason in selection.left_out:
         print(f"left out {path}: {reason}", flush=True)

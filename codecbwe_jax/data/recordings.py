@@ -132,6 +132,8 @@ def find(path: str | Path) -> Selection:
     Raises:
       UserError: if the path does not exist, names no audio, or a manifest line is malformed.
     """
+    if "://" in str(path):
+        raise UserError(f"{path}: mount the bucket and give its folder")
     path = Path(path)
     if path.is_dir() and corpus_folder.is_corpus(path):
         return _corpus(path)

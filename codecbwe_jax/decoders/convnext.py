@@ -25,12 +25,14 @@ class ConvNeXtSettings:
       intermediate: width inside the blocks.
       layers: blocks.
       conditions: how many conditions its norms may have (Vocos' bandwidths); 0: they are plain.
+      remat: compute the blocks' insides once more for gradients instead of keeping them.
     """
 
     size: int = 512
     intermediate: int = 1536
     layers: int = 8
     conditions: int = 0
+    remat: bool = dataclasses.field(default=False, compare=False)
 
     kind: ClassVar[str] = "convnext"
 
@@ -95,8 +97,9 @@ class ConvNeXtBackbone(nn.Module):
             x = AdaLayerNorm(s.conditions, self.dtype, name="norm")(x, condition)
         else:
             x = nn.LayerNorm(EPS, dtype=self.dtype, name="norm")(x)
+        make = nn.remat(ConvNeXtBlock) if s.remat else ConvNeXtBlock
         for i in range(s.layers):
-            block = ConvNeXtBlock(
+            block = make(
                 s.intermediate, 1 / s.layers, self.dtype, s.conditions, name=f"convnext_{i}"
             )
             x = block(x, lengths, condition)

@@ -25,10 +25,12 @@ class ResNetSettings:
     Attributes:
       size: width.
       layers: blocks.
+      remat: compute the blocks' insides once more for gradients instead of keeping them.
     """
 
     size: int = 512
     layers: int = 3
+    remat: bool = dataclasses.field(default=False, compare=False)
 
     kind: ClassVar[str] = "resnet"
 
@@ -68,8 +70,9 @@ class ResNetBackbone(nn.Module):
         del attention_mask, condition  # neither attention nor conditioned norms here
         s = self.settings
         x = conv(s.size, 3, "embed", dtype=self.dtype)(zero_after(x, lengths))
+        make = nn.remat(ResBlock) if s.remat else ResBlock
         for i in range(s.layers):
-            block = ResBlock(3, DILATIONS, 1 / s.layers / 3, self.dtype, name=f"resnet_{i}")
+            block = make(3, DILATIONS, 1 / s.layers / 3, self.dtype, name=f"resnet_{i}")
             x = block(x, lengths)
         return x.astype(jnp.float32)
 

@@ -26,6 +26,7 @@ class TransformerSettings:
       intermediate: width of the feed-forward layers.
       layers: Transformer layers.
       heads, head_size: of attention.
+      remat: compute the layers' insides once more for gradients instead of keeping them.
     """
 
     size: int = 1024
@@ -33,6 +34,7 @@ class TransformerSettings:
     layers: int = 12
     heads: int = 16
     head_size: int = 64
+    remat: bool = dataclasses.field(default=False, compare=False)
 
     kind: ClassVar[str] = "transformer"
 
@@ -92,8 +94,9 @@ class TransformerBackbone(nn.Module):
         x = _conv(s.size, 7, self.dtype, "embed")(x).astype(jnp.float32)
         for i in range(2):
             x = ResidualBlock(self.dtype, name=f"prior_net_{i}")(x, lengths)
+        layer = nn.remat(TransformerLayer) if s.remat else TransformerLayer
         for i in range(s.layers):
-            x = TransformerLayer(s, self.dtype, name=f"layers_{i}")(x, mask)
+            x = layer(s, self.dtype, name=f"layers_{i}")(x, mask)
         for i in range(2):
             x = ResidualBlock(self.dtype, name=f"post_net_{i}")(x, lengths)
         return nn.LayerNorm(EPS, name="norm")(x)
