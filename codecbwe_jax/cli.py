@@ -230,6 +230,8 @@ def _plan(args: argparse.Namespace) -> None:
     )
     print(f"  and batch, {p.temporary / 1e9:,.2f} GB in between")
     print(f"  {p.all_reduces} sums over devices of {p.all_reduce_bytes / 1e6:,.1f} MB in all")
+    if p.all_gather_bytes:
+        print(f"  {p.all_gather_bytes / 1e6:,.1f} MB gathered from what the devices share")
     table = Table("chip", "fits", "steps/s at most", "s of audio/s", "limit", box=box.SIMPLE)
     for name, chip in CHIPS.items():
         seconds = p.seconds_per_step(chip)

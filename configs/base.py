@@ -102,6 +102,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.max_skipped_in_row = 20
     # "pmap" or "shard_map"
     config.train.mapping = "pmap"
+    # each device keeps its part of Adam's moments alone: less memory, one more exchange
+    config.train.share_optimizer = False
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every = 5000

@@ -9,7 +9,7 @@ if [ "${1:-}" = --oldest ]; then
     use_environment test .venv-oldest jax==0.7.2 jaxlib==0.7.2 flax==0.11.2
     exec python -m pytest --numprocesses 2 --dist loadgroup tests/test_demo.py \
         tests/training/test_hosts.py tests/training/test_plan.py tests/training/test_step.py \
-        tests/golden "$@"
+        tests/training/test_shared_optimizer.py tests/corpora tests/golden "$@"
 fi
 use_environment test
 ruff check .

@@ -13,11 +13,17 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
+import optax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.training.optimizers import Share
+from codecbwe_jax.training.shared_optimizer import part_size, parts, shared, whole
 
 AXIS = "devices"
+# the part of a training state that devices may share
+SHARED = "optimizers"
 Tree = Any
 # (state, batch, key, frozen parameters, mean over devices) -> (state, metrics)
 Step = Callable[[Tree, Tree, jax.Array, Tree, Callable[[Tree], Tree]], tuple[Tree, Tree]]
@@ -36,9 +42,11 @@ class DeviceMapping(Protocol):
 
     Attributes:
       count: devices of all processes; this one holds its own part of them.
+      share: makes of an optimiser one whose state the devices share, if they do.
     """
 
     count: int
+    share: Share
 
     def map_step(self, step: Step) -> MappedStep:
         """Compile a step; the state is donated. The batch is divided, the rest replicated."""
@@ -53,8 +61,17 @@ class DeviceMapping(Protocol):
     def fetch(self, tree: Tree) -> Tree:
         """One device's copy of a replicated tree, as NumPy arrays."""
 
-    def shapes(self, state: Tree) -> Tree:
+    def place_state(self, state: Tree) -> Tree:
+        """Put a training state on the devices: copies, and parts of what they share."""
+
+    def fetch_state(self, state: Tree, shapes: Tree) -> Tree:
+        """A training state, of the shapes that it had, as NumPy arrays. All processes call it."""
+
+    def shapes(self, tree: Tree) -> Tree:
         """Shapes of what `place` gives, of a tree of shapes."""
+
+    def state_shapes(self, state: Tree) -> Tree:
+        """Shapes of what `place_state` gives, of a tree of shapes."""
 
     def shapes_divided(self, batch: Tree) -> Tree:
         """Shapes of what `divide` gives, of a tree of shapes."""
@@ -63,13 +80,62 @@ class DeviceMapping(Protocol):
         """Put this process's part of a batch on its devices, each with its own."""
 
 
-class Pmap:
+class _Sharing:
+    """How a training state is kept, whatever the mapping: `state["optimizers"]` in parts, if the
+    devices share it, the rest in copies.
+
+    Args:
+      count: devices of all processes.
+      own: places of this process's devices among them.
+      sharing: whether the optimisers' state is shared.
+    """
+
+    def __init__(self, count: int, own: list[int], sharing: bool) -> None:
+        self.count, self.own, self.sharing = count, own, sharing
+
+    def share(self, transformation: optax.GradientTransformation) -> optax.GradientTransformation:
+        return shared(transformation, AXIS, self.count) if self.sharing else transformation
+
+    def place_state(self, state: Tree) -> Tree:
+        def part(x: np.ndarray) -> jax.Array:
+            return self._place_parts(parts(np.asarray(x), self.count)[self.own])
+
+        return self._apply(state, self.place, part)
+
+    def fetch_state(self, state: Tree, shapes: Tree) -> Tree:
+        if not self.sharing:
+            return self.fetch(state)
+        copies = {k: v for k, v in state.items() if k != SHARED}
+
+        def gathered(x: jax.Array, shape: jax.ShapeDtypeStruct) -> np.ndarray:
+            if not shape.ndim:
+                return self.fetch(x)
+            return whole(multihost_utils.process_allgather(x, tiled=True), shape.shape)
+
+        return self.fetch(copies) | {SHARED: jax.tree.map(gathered, state[SHARED], shapes[SHARED])}
+
+    def state_shapes(self, state: Tree) -> Tree:
+        def part(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+            rows = (len(self.own), part_size(x.size, self.count))
+            return jax.ShapeDtypeStruct(rows, x.dtype)
+
+        return self._apply(state, self.shapes, part)
+
+    def _apply(self, state: Tree, copy: Callable[[Tree], Tree], part: Callable) -> Tree:
+        if not self.sharing:
+            return copy(state)
+        copies = copy({k: v for k, v in state.items() if k != SHARED})
+        divided = jax.tree.map(lambda x: part(x) if np.ndim(x) else copy(x), state[SHARED])
+        return copies | {SHARED: divided}
+
+
+class Pmap(_Sharing):
     """`jax.pmap` with a leading axis of this process's devices in state and batch."""
 
-    def __init__(self, devices: list[jax.Device]) -> None:
+    def __init__(self, devices: list[jax.Device], sharing: bool = False) -> None:
+        super().__init__(len(devices), _own(devices), sharing)
         self.devices = devices
-        self.count = len(devices)
-        own = [device for device in devices if device.process_index == jax.process_index()]
+        own = [devices[i] for i in self.own]
         self.own_count = len(own)
         # What pmap itself gives its results: any other placement compiles the step twice.
         self.sharding = NamedSharding(Mesh(np.array(own), (AXIS,)), PartitionSpec(AXIS))
@@ -97,6 +163,9 @@ class Pmap:
 
         return jax.device_put(jax.tree.map(copies, state), self.sharding)
 
+    def _place_parts(self, rows: np.ndarray) -> jax.Array:
+        return jax.device_put(rows, self.sharding)
+
     def shapes(self, state: Tree) -> Tree:
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct((self.own_count, *x.shape), x.dtype), state
@@ -118,26 +187,35 @@ class Pmap:
         return jax.device_put(parts, self.sharding)
 
 
-class ShardMap:
+class ShardMap(_Sharing):
     """`jax.jit(jax.shard_map(...))` over a one-dimensional mesh."""
 
-    def __init__(self, devices: list[jax.Device]) -> None:
-        self.count = len(devices)
+    def __init__(self, devices: list[jax.Device], sharing: bool = False) -> None:
+        super().__init__(len(devices), _own(devices), sharing)
         self.mesh = Mesh(np.array(devices), (AXIS,))
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
         self.divided = NamedSharding(self.mesh, PartitionSpec(AXIS))
 
     def map_step(self, step: Step) -> MappedStep:
         everywhere, divided = PartitionSpec(), PartitionSpec(AXIS)
+
         # With check_vma left on, the gradient with respect to replicated parameters is already a
         # sum over devices, and its mean would come out `count` times too large.
-        mapped = jax.shard_map(
-            functools.partial(step, mean=mean),
-            mesh=self.mesh,
-            in_specs=(everywhere, divided, everywhere, everywhere),
-            out_specs=(everywhere, everywhere),
-            check_vma=False,
-        )
+        def mapped(state: Tree, batch: Tree, key: jax.Array, frozen: Tree) -> tuple[Tree, Tree]:
+            kept = self._apply(
+                state,
+                lambda tree: jax.tree.map(lambda _: everywhere, tree),
+                lambda _: divided,
+            )
+            run = jax.shard_map(
+                functools.partial(step, mean=mean),
+                mesh=self.mesh,
+                in_specs=(kept, divided, everywhere, everywhere),
+                out_specs=(kept, everywhere),
+                check_vma=False,
+            )
+            return run(state, batch, key, frozen)
+
         return jax.jit(mapped, donate_argnums=(0,))
 
     def map_rows(self, function: Rows) -> Rows:
@@ -158,6 +236,9 @@ class ShardMap:
             return jax.make_array_from_process_local_data(self.replicated, np.asarray(x))
 
         return jax.tree.map(everywhere, state)
+
+    def _place_parts(self, rows: np.ndarray) -> jax.Array:
+        return jax.make_array_from_process_local_data(self.divided, rows)
 
     def shapes(self, state: Tree) -> Tree:
         return state
@@ -195,6 +276,11 @@ def prefetch(
     yield from waiting
 
 
+def _own(devices: list[jax.Device]) -> list[int]:
+    """Places of this process's devices."""
+    return [i for i, d in enumerate(devices) if d.process_index == jax.process_index()]
+
+
 def described() -> str:
     """The devices of all processes in one line."""
     text = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
@@ -204,13 +290,16 @@ def described() -> str:
 MAPPINGS = {"pmap": Pmap, "shard_map": ShardMap}
 
 
-def build(name: str, batch_size: int, devices: list[jax.Device]) -> DeviceMapping:
+def build(
+    name: str, batch_size: int, devices: list[jax.Device], share_optimizer: bool = False
+) -> DeviceMapping:
     """The mapping that a config names.
 
     Args:
       name: "pmap" or "shard_map".
       batch_size: of all devices together.
       devices: those of all processes, or the local ones for work that no other process shares.
+      share_optimizer: each device keeps its part of the optimisers' state alone.
 
     Raises:
       UserError: on an unknown name, or a batch that the devices cannot share evenly.
@@ -221,4 +310,4 @@ def build(name: str, batch_size: int, devices: list[jax.Device]) -> DeviceMappin
         raise UserError(
             f"config.train.batch_size {batch_size} is no multiple of the {len(devices)} devices"
         )
-    return MAPPINGS[name](devices)
+    return MAPPINGS[name](devices, share_optimizer)

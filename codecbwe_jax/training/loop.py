@@ -46,7 +46,12 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     # 1. What is trained, and how
     system = systems.build(config.system)
     objective = objectives.build(system, config.objective)
-    mapping = devices.build(config.train.mapping, config.train.batch_size, jax.devices())
+    mapping = devices.build(
+        config.train.mapping,
+        config.train.batch_size,
+        jax.devices(),
+        config.train.share_optimizer,
+    )
     source, codec = codec_input.load(config, system)
     profile = Profile(config.profile.steps, workdir / "tensorboard")
 
@@ -69,7 +74,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         (config.checkpoint.best, config.checkpoint.best_is) if config.checkpoint.best else None,
     )
     key = jax.random.key(config.train.seed)
-    state, transforms = fresh_state(config, objective, key)
+    state, transforms = fresh_state(config, objective, key, mapping.share)
     data_hash = pipeline.fingerprint(make.recordings, make.settings, config.train.batch_size)
     cluster.check_agreement("recordings, or not the same config", data_hash)
     step, scores = cluster.from_leader(store.latest() or 0), {}
@@ -81,7 +86,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         print(f"continuing at step {step} in {workdir}", flush=True)
     else:
         _start(state, objective.generator, config, system, codec)
-    state = mapping.place(state)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), state)
+    state = mapping.place_state(state)
     online = source if source and config.data.input == "codec_online" else None
     frozen = mapping.place(codec.params if online else {})
     del codec, hear  # each device holds its copy; this would be one more on the first
@@ -103,14 +109,14 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
             figures |= numbers
         return figures
 
-    def save(at: int) -> None:
+    def save(at: int, everything: dict[str, Any]) -> None:
         facts = {
             "config": json.loads(config.to_json_best_effort()),
             "batches_consumed": at,
             "data": data_hash,
             "scores": scores,
         }
-        store.save(at, mapping.fetch(state), facts, scores)
+        store.save(at, everything, facts, scores)
 
     # 5. The loop. Do not change the order of what happens in it: a resumed run relies on it.
     steps = compiled_steps(config, objective, transforms, mapping, online)
@@ -147,8 +153,9 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
                 scores |= cluster.on_leader(functools.partial(evaluate, step, due))
                 outlets.progress.skip(time.monotonic() - began)
             if step % config.checkpoint.every == 0 or last or stop:
+                everything = mapping.fetch_state(state, shapes)
                 try:
-                    cluster.on_leader(functools.partial(save, step))
+                    cluster.on_leader(functools.partial(save, step, everything))
                     failed_saves = 0
                 except UserError as error:
                     failed_saves += 1
@@ -241,21 +248,27 @@ def pair_settings(config: ConfigDict, system: systems.System) -> pipeline.PairSe
 
 
 def fresh_state(
-    config: ConfigDict, objective: Objective, key: jax.Array
+    config: ConfigDict,
+    objective: Objective,
+    key: jax.Array,
+    share: optimizers.Share = optimizers.alone,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(host state of a new run, optimiser of each group)."""
     params = jax.device_get(objective.init(jax.random.fold_in(key, 0)))
-    transforms = group_optimizers(config, objective, params)
+    transforms = group_optimizers(config, objective, params, share)
     averaged = [objective.generator] if config.train.ema_decay else []
     return jax.device_get(init_state(params, transforms, averaged)), transforms
 
 
 def group_optimizers(
-    config: ConfigDict, objective: Objective, params: dict[str, Any]
+    config: ConfigDict,
+    objective: Objective,
+    params: dict[str, Any],
+    share: optimizers.Share = optimizers.alone,
 ) -> dict[str, Any]:
     """The optimiser of each group that is trained; of parameters, their shapes count."""
     groups = sorted({turn.group for turn in objective.turns})
-    return {g: optimizers.build(_optimizer_settings(config, g), params[g]) for g in groups}
+    return {g: optimizers.build(_optimizer_settings(config, g), params[g], share) for g in groups}
 
 
 def _start(
@@ -336,13 +349,13 @@ def _check_continuation(
     of another shape without a word, so the settings are compared."""
     then, now = facts["config"], json.loads(config.to_json_best_effort())
     for field, before, after in (
-        ("config.system", then["system"], now["system"]),
+        ("config.system", _network(then["system"]), _network(now["system"])),
         ("config.objective.critics", then["objective"]["critics"], now["objective"]["critics"]),
     ):
         changed = [
             f"{k} {before.get(k)} -> {after.get(k)}"
             for k in sorted(set(before) | set(after))
-            if before.get(k) != after.get(k) and k != "compute_dtype"
+            if before.get(k) != after.get(k)
         ]
         if changed:
             raise UserError(
@@ -355,6 +368,15 @@ def _check_continuation(
             f"(hash {facts['data']}, now {data_hash}), so its place in the data means nothing; "
             "restore the data, or start in a new work folder with --config.train.init_from"
         )
+
+
+def _network(settings: dict[str, Any]) -> dict[str, Any]:
+    """A system's settings without those that say how, not what, it computes."""
+    return {
+        k: _network(v) if isinstance(v, dict) else v
+        for k, v in settings.items()
+        if k not in ("compute_dtype", "remat")
+    }
 
 
 def _stop_if_not_finite(values: dict[str, float], step: int, settings: Any) -> None:
@@ -377,7 +399,7 @@ class _BrokenFiles:
         for i in set(broken[broken >= 0].tolist()) - self._seen:
             self._seen.add(i)
             self._say(
-                f"cannot read {self._recordings[i].path}; another recording takes its place "
+                f"cannot read {self._recordings[i].where}; another recording takes its place "
                 f"({len(self._seen)} such files so far)"
             )
         return {name: value for name, value in batch.items() if name != "broken"}

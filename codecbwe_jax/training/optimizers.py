@@ -13,6 +13,14 @@ import optax
 
 from codecbwe_jax.errors import UserError
 
+# makes of a transformation one whose state the devices share
+Share = Callable[[optax.GradientTransformation], optax.GradientTransformation]
+
+
+def alone(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Every device keeps the whole state."""
+    return transformation
+
 
 def learning_rate(settings: Any) -> Callable[[jax.Array], jax.Array]:
     """Learning rate at a global step: linear warm-up, then `decay` every `decay_every` steps.
@@ -28,7 +36,9 @@ def learning_rate(settings: Any) -> Callable[[jax.Array], jax.Array]:
     return schedule
 
 
-def build(settings: Any, params: Mapping[str, Any]) -> optax.GradientTransformation:
+def build(
+    settings: Any, params: Mapping[str, Any], share: Share = alone
+) -> optax.GradientTransformation:
     """AdamW without its learning rate, which the step multiplies in (`learning_rate`).
 
     The rate is kept apart so that it follows the global step: a critic that starts late takes the
@@ -39,6 +49,7 @@ def build(settings: Any, params: Mapping[str, Any]) -> optax.GradientTransformat
         and `rates`, pairs of a regular expression over parameter paths and a factor on the
         learning rate; 0 freezes. The first that matches counts; what none matches has factor 1.
       params: of the group, to check the expressions.
+      share: how the devices keep Adam's moments, `DeviceMapping.share`.
 
     Raises:
       UserError: if an expression matches no parameter.
@@ -47,7 +58,7 @@ def build(settings: Any, params: Mapping[str, Any]) -> optax.GradientTransformat
     factors = path_factors(rates, params)
     stages = [optax.clip_by_global_norm(settings.clip_norm)] if settings.clip_norm else []
     stages += [
-        optax.scale_by_adam(*settings.betas),
+        share(optax.scale_by_adam(*settings.betas)),
         optax.add_decayed_weights(settings.weight_decay),
     ]
     if rates:

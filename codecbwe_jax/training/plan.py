@@ -68,6 +68,7 @@ class Plan:
         is alive in between.
       all_reduces: how many sums over devices there are.
       all_reduce_bytes: what they sum, in all.
+      all_gather_bytes: what devices that share an optimiser give each other.
       seconds_of_audio: in a step of all devices.
     """
 
@@ -79,6 +80,7 @@ class Plan:
     temporary: int
     all_reduces: int
     all_reduce_bytes: int
+    all_gather_bytes: int
     seconds_of_audio: float
 
     @property
@@ -88,10 +90,10 @@ class Plan:
 
     def seconds_per_step(self, chip: Chip) -> float:
         """The least that a step takes: operations or bytes, whichever is slower, at the chip's
-        peak, and a ring's sums over devices after them."""
-        share = 2 * (self.devices - 1) / self.devices
-        sums = share * self.all_reduce_bytes / chip.link_bandwidth
-        return max(self._work(chip).values()) + sums
+        peak, and a ring's exchanges between devices after them."""
+        others = (self.devices - 1) / self.devices
+        sent = others * (2 * self.all_reduce_bytes + self.all_gather_bytes)
+        return max(self._work(chip).values()) + sent / chip.link_bandwidth
 
     def limit(self, chip: Chip) -> str:
         """Which of the two is slower, "operations" or "memory"."""
@@ -122,10 +124,15 @@ def plan(config: ConfigDict) -> Plan:
     """
     system = systems.build(config.system)
     objective = objectives.build(system, config.objective)
-    mapping = devices.build(config.train.mapping, config.train.batch_size, jax.devices())
+    mapping = devices.build(
+        config.train.mapping,
+        config.train.batch_size,
+        jax.devices(),
+        config.train.share_optimizer,
+    )
     source, codec = codec_input.load(config, system)
     params = jax.eval_shape(objective.init, jax.random.key(0))
-    transforms = group_optimizers(config, objective, params)
+    transforms = group_optimizers(config, objective, params, mapping.share)
     averaged = [objective.generator] if config.train.ema_decay else []
     state = jax.eval_shape(lambda p: init_state(p, transforms, averaged), params)
     online = source if source and config.data.input == "codec_online" else None
@@ -134,10 +141,11 @@ def plan(config: ConfigDict) -> Plan:
     step = compiled_steps(config, objective, transforms, mapping, online)(config.train.steps - 1)
     key = jax.eval_shape(lambda: jax.random.key(0))
     program = step.lower(
-        mapping.shapes(state), mapping.shapes_divided(batch), key, mapping.shapes(frozen)
+        mapping.state_shapes(state), mapping.shapes_divided(batch), key, mapping.shapes(frozen)
     ).compile()
     costs, memory = program.cost_analysis(), program.memory_analysis()
-    count, size = all_reduces(program.as_text())
+    text = program.as_text()
+    count, size = exchanges(text, "all-reduce")
     return Plan(
         devices=mapping.count,
         parameters={g: sum(x.size for x in jax.tree.leaves(t)) for g, t in params.items()},
@@ -147,6 +155,7 @@ def plan(config: ConfigDict) -> Plan:
         temporary=memory.temp_size_in_bytes,
         all_reduces=count,
         all_reduce_bytes=size,
+        all_gather_bytes=exchanges(text, "all-gather")[1],
         seconds_of_audio=config.train.batch_size * config.data.segment_samples / system.output_rate,
     )
 
@@ -172,14 +181,19 @@ def _batch(
     return batch
 
 
-def all_reduces(program: str) -> tuple[int, int]:
-    """(how many sums over devices a compiled program has, bytes that they sum)."""
+def exchanges(program: str, kind: str) -> tuple[int, int]:
+    """(how many exchanges between devices a compiled program has, bytes of their results).
+
+    Args:
+      program: as text.
+      kind: "all-reduce" or "all-gather".
+    """
     count, size = 0, 0
     for line in program.splitlines():
-        found = re.search(r"= (.*?) all-reduce(?:-start)?\(", line)
+        found = re.search(rf"= (.*?) {kind}(?:-start)?\(", line)
         if found:
             count += 1
-            for kind, shape in re.findall(r"(\w+)\[([\d,]*)\]", found[1]):
+            for element, shape in re.findall(r"(\w+)\[([\d,]*)\]", found[1]):
                 elements = int(np.prod([int(n) for n in shape.split(",") if n], initial=1))
-                size += ELEMENT_BYTES.get(kind, 4) * elements
+                size += ELEMENT_BYTES.get(element, 4) * elements
     return count, size

@@ -134,14 +134,20 @@ def test_two_processes_killed_and_restarted_train_what_one_does(
 def test_a_checkpoint_moves_between_device_counts(
     alone: Path, corpus: Path, tmp_path: Path
 ) -> None:
-    """4 devices, then 1, then 2 processes of 2; the other mapping on the way."""
+    """4 devices, then 1, then 2 processes of 2, which share the optimiser; the other mapping on
+    the way."""
     workdir = tmp_path / "run"
-    for steps, devices, processes, mapping in (
-        (4, 4, 1, "pmap"),
-        (7, 1, 1, "pmap"),
-        (STEPS, 2, PROCESSES, "shard_map"),
+    for steps, devices, processes, mapping, sharing in (
+        (4, 4, 1, "pmap", True),
+        (6, 1, 1, "pmap", False),
+        (8, 2, PROCESSES, "shard_map", True),
+        (STEPS, 2, PROCESSES, "pmap", True),
     ):
-        more = (f"--config.train.steps={steps}", f"--config.train.mapping={mapping}")
+        more = (
+            f"--config.train.steps={steps}",
+            f"--config.train.mapping={mapping}",
+            f"--config.train.share_optimizer={sharing}",
+        )
         finish(start(command(workdir, corpus, *more), devices, processes))
     check_equal_runs(alone, workdir)
 

@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from codecbwe_jax.config import load_config
-from codecbwe_jax.training.plan import CHIPS, all_reduces, plan
+from codecbwe_jax.training.plan import CHIPS, exchanges, plan
 from tests.conftest import run_cli
 
 CONFIG = "tests/training/micro_config.py"
@@ -50,12 +50,22 @@ def test_the_other_mapping_needs_the_same(eight) -> None:
     assert abs(other.all_reduce_bytes - eight.all_reduce_bytes) < 100
 
 
+@pytest.mark.parametrize("mapping", ["pmap", "shard_map"])
+def test_a_shared_optimiser_takes_an_eighth(mapping: str, eight) -> None:
+    shared = planned("--config.train.share_optimizer=True", f"--config.train.mapping={mapping}")
+    moments = 8 * eight.parameters["generator"]
+    # each tensor's part is rounded up, and there are as many of them as tensors
+    assert eight.arguments - shared.arguments == pytest.approx(7 / 8 * moments, rel=0.05)
+    assert shared.all_gather_bytes == pytest.approx(4 * eight.parameters["generator"], rel=0.05)
+    assert eight.all_gather_bytes == 0
+
+
 def test_sums_are_counted_in_a_compiled_program() -> None:
     text = """
       %a = f32[10,2]{1,0} all-reduce(f32[10,2]{1,0} %x), channel_id=1
       %b = (f32[3]{0}, bf16[4]{0}) all-reduce-start(f32[3]{0} %y, bf16[4]{0} %z), channel_id=2
       %c = f32[] add(f32[] %d, f32[] %e)"""
-    assert all_reduces(text) == (2, 80 + 12 + 8)
+    assert exchanges(text, "all-reduce") == (2, 80 + 12 + 8)
 
 
 def test_a_step_takes_the_slower_of_operations_and_memory(eight) -> None:
