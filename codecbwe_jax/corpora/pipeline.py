@@ -133,13 +133,14 @@ def _write_plan(
     wanted: Mapping[str, Sequence[Shard]],
 ) -> None:
     """Write what belongs to each shard, and a hash of it all, last."""
-    texts = {
-        shard: "".join(json.dumps(chapter.to_json()) + "\n" for chapter in part)
-        for split, parts in splits.items()
-        for shard, part in zip(wanted[split], parts, strict=True)
-    }
+    parts = [
+        (shard, part)
+        for split, every in splits.items()
+        for shard, part in zip(wanted[split], every, strict=True)
+    ]
     facts = {"settings": dataclasses.asdict(job.settings), "codec": job.codec}
-    sums = [hashlib.sha256(text.encode()).hexdigest() for text in texts.values()]
+    # made twice rather than kept: all of them together are gigabytes for a large corpus
+    sums = [hashlib.sha256(_listed(part).encode()).hexdigest() for _, part in parts]
     key = hashlib.sha256(json.dumps([facts, sums]).encode()).hexdigest()[:16]
     place = job.path(corpus_folder.PLAN, "key")
     if storage.exists(place):
@@ -149,9 +150,13 @@ def _write_plan(
                 "output, or remove this one"
             )
         return
-    for shard, text in texts.items():
-        storage.write_text(shard.listing(job, corpus_folder.PLAN), text)
+    for shard, part in parts:
+        storage.write_text(shard.listing(job, corpus_folder.PLAN), _listed(part))
     storage.write_text(place, key)
+
+
+def _listed(part: Sequence[Chapter]) -> str:
+    return "".join(json.dumps(chapter.to_json()) + "\n" for chapter in part)
 
 
 class WriteShard(beam.DoFn):
@@ -216,15 +221,13 @@ def written(job: Job, every: Sequence[Shard]) -> Written:
     Raises:
       UserError: if one is not there.
     """
-    result = Written(
-        [], sum(storage.size(shard.file(job)) for shard in every), 0.0, collections.Counter()
-    )
-    seconds = 0.0
+    lengths, left_out, seconds = [], collections.Counter(), 0.0
     for shard in every:
         text = storage.read_text(shard.listing(job, corpus_folder.INDEX))
         rows = [json.loads(line) for line in text.splitlines()]
         stored = [row for row in rows if "left_out" not in row]
-        result.lengths.append(len(stored))
-        result.left_out.update(row["left_out"] for row in rows if "left_out" in row)
+        lengths.append(len(stored))
+        left_out.update(row["left_out"] for row in rows if "left_out" in row)
         seconds += sum(row["samples"] / row["rate"] for row in stored)
-    return dataclasses.replace(result, seconds=seconds)
+    size = sum(storage.size(shard.file(job)) for shard in every)
+    return Written(lengths, size, seconds, left_out)
