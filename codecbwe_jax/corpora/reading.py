@@ -73,39 +73,52 @@ def outcomes(
         place = storage.joined(source, utterance.file)
         if utterance.file and storage.exists(place):
             whole = dataclasses.replace(utterance, offset=None)
-            yield _outcome_in(place, whole, source, settings, tokens)
+            yield from _in_file(place, None, [whole], source, settings, tokens)
         else:
             rest.append(utterance)
     if not rest:
         return
-    try:
-        with storage.local(_place(chapter, source)) as path, files.Reader(path) as reader:
-            _check_length(reader, chapter)
-            for utterance in _with_bandwidth(reader, rest, settings):
-                yield _outcome(reader, utterance, settings, tokens)
-    except UserError as error:
+    place = _place(chapter, source)
+    if place:
+        yield from _in_file(place, chapter.seconds, rest, source, settings, tokens)
+    else:
+        missing = " or ".join(chapter.places) or "its own, and no chapter"
         for utterance in rest:
-            yield _left_out(utterance, _without(str(error), source))
+            yield _left_out(utterance, f"no such file: {missing}")
 
 
-def _without(message: str, source: str) -> str:
-    return message.removeprefix(f"{source.rstrip('/')}/")
-
-
-def _place(chapter: Chapter, source: str) -> str:
+def _place(chapter: Chapter, source: str) -> str | None:
+    """Where the chapter's audio is: a file, else an address of the web."""
     places = [storage.joined(source, place) for place in chapter.places]
     web = [place for place in places if place.startswith(storage.WEB)]
     here = (place for place in places if place not in web and storage.exists(place))
-    place = next(here, web[0] if web else None)
-    if place is None:
-        raise UserError(f"no such file: {' or '.join(chapter.places) or 'its own, and no chapter'}")
-    return place
+    return next(here, web[0] if web else None)
 
 
-def _check_length(reader: files.Reader, chapter: Chapter) -> None:
+def _in_file(
+    place: str,
+    seconds: float | None,
+    utterances: Sequence[Utterance],
+    source: str,
+    settings: Settings,
+    tokens: Tokens | None,
+) -> Iterator[Outcome]:
+    """Outcomes of utterances of one file, which must have so many seconds."""
+    try:
+        with storage.local(place) as path, files.Reader(path) as reader:
+            _check_length(reader, seconds)
+            for utterance in _with_bandwidth(reader, utterances, settings):
+                yield _outcome(reader, utterance, settings, tokens)
+    except UserError as error:  # of the file: an outcome holds its own, so none has come yet
+        reason = str(error).removeprefix(f"{source.rstrip('/')}/")
+        for utterance in utterances:
+            yield _left_out(utterance, reason)
+
+
+def _check_length(reader: files.Reader, expected: float | None) -> None:
     seconds = reader.samples / reader.rate
-    if chapter.seconds is not None and abs(seconds - chapter.seconds) > LENGTH_TOLERANCE_S:
-        raise UserError(f"{reader.path.name} is {seconds:.2f} s long, not {chapter.seconds:.2f} s")
+    if expected is not None and abs(seconds - expected) > LENGTH_TOLERANCE_S:
+        raise UserError(f"{reader.path.name} is {seconds:.2f} s long, not {expected:.2f} s")
 
 
 def _with_bandwidth(
@@ -123,40 +136,14 @@ def _with_bandwidth(
     ]
 
 
-def _outcome_in(
-    place: str, utterance: Utterance, source: str, settings: Settings, tokens: Tokens | None
-) -> Outcome:
-    try:
-        with storage.local(place) as path, files.Reader(path) as reader:
-            (known,) = _with_bandwidth(reader, [utterance], settings)
-            return _outcome(reader, known, settings, tokens)
-    except UserError as error:
-        return _left_out(utterance, _without(str(error), source))
-
-
 def _outcome(
     reader: files.Reader, utterance: Utterance, settings: Settings, tokens: Tokens | None
 ) -> Outcome:
-    rate = reader.rate
     try:
-        x = _stretch(reader, utterance)
+        x = _chosen(_stretch(reader, utterance), reader.rate, utterance.bandwidth_hz, settings)
+        record = _record(x, utterance, settings.rate, tokens)
     except UserError as error:
         return _left_out(utterance, str(error).removeprefix(f"{reader.path.parent}/"))
-    reason = _unfit(x, rate, utterance.bandwidth_hz, settings)
-    if reason:
-        return _left_out(utterance, reason)
-    if rate != settings.rate:
-        x = soxr.resample(x, rate, settings.rate)
-    flac = files.encode(x, settings.rate)
-    record = {
-        "flac": flac,
-        "title": utterance.title,
-        "speaker": utterance.speaker,
-        "text": utterance.text,
-        "bandwidth": utterance.bandwidth_hz or 0,
-    }
-    if tokens:  # of what is stored, rounded as it is
-        record["tokens"] = tokens(files.decode(flac, utterance.title)[0][:, 0], settings.rate)
     row = {
         "title": utterance.title,
         "speaker": utterance.speaker,
@@ -166,6 +153,22 @@ def _outcome(
         **utterance.facts,
     }
     return Outcome(utterance, record, row)
+
+
+def _record(
+    x: np.ndarray, utterance: Utterance, rate: int, tokens: Tokens | None
+) -> dict[str, Any]:
+    record = {
+        "flac": files.encode(x, rate),
+        "title": utterance.title,
+        "speaker": utterance.speaker,
+        "text": utterance.text,
+        "bandwidth": utterance.bandwidth_hz or 0,
+    }
+    if tokens:  # of what is stored, rounded as it is
+        stored, _ = files.decode(record["flac"], utterance.title)
+        record["tokens"] = tokens(stored[:, 0], rate)
+    return record
 
 
 def _stretch(reader: files.Reader, utterance: Utterance) -> np.ndarray:
@@ -188,20 +191,25 @@ def _samples(seconds: float, rate: int) -> int:
     return int(seconds * rate + 1e-4)
 
 
-def _unfit(x: np.ndarray, rate: int, bandwidth: int | None, s: Settings) -> str | None:
+def _chosen(x: np.ndarray, rate: int, bandwidth: int | None, s: Settings) -> np.ndarray:
+    """A waveform at the corpus' rate.
+
+    Raises:
+      UserError: with the reason, if it is not wanted.
+    """
     level = np.abs(x)
     # what 16 bits call full scale
     if int(np.sum(level >= 1 - 2**-15)) > s.max_clipped:
-        return "clipped"
+        raise UserError("clipped")
     if level.max() < s.min_peak:
-        return f"peak below {s.min_peak:g}"
+        raise UserError(f"peak below {s.min_peak:g}")
     if np.mean(x == 0) > s.max_digital_silence:
-        return f"more than {s.max_digital_silence:.0%} digital silence"
+        raise UserError(f"more than {s.max_digital_silence:.0%} digital silence")
     if rate < min(s.rate, 2 * s.min_bandwidth_hz):
-        return f"sample rate {rate} Hz is too low"
+        raise UserError(f"sample rate {rate} Hz is too low")
     if bandwidth is not None and bandwidth < s.min_bandwidth_hz:
-        return f"bandwidth below {s.min_bandwidth_hz:.0f} Hz"
-    return None
+        raise UserError(f"bandwidth below {s.min_bandwidth_hz:.0f} Hz")
+    return x if rate == s.rate else soxr.resample(x, rate, s.rate)
 
 
 def _left_out(utterance: Utterance, reason: str) -> Outcome:
