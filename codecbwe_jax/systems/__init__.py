@@ -32,6 +32,8 @@ def settings_of(system: System) -> dict[str, Any]:
     """What `build` makes an equal system of: "name", and the system's own fields."""
     names = {entry.split(":")[1]: name for name, entry in REGISTRY.items()}
     settings = {"name": names[type(system).__name__], **dataclasses.asdict(system)}
+    # says how gradients are computed, not what the system is
+    settings.get("backbone", {}).pop("remat", None)
     kind = getattr(getattr(system, "backbone", None), "kind", None)
     if system.takes == "tokens" and kind:
         settings["backbone"] = {"kind": kind, **settings["backbone"]}

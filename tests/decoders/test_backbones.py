@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from codecbwe_jax.decoders.backbones import BACKBONES, backbone_settings
+from codecbwe_jax.systems import build, settings_of
 
 SIZES = {
     "transformer": {"size": 64, "intermediate": 256, "layers": 6, "heads": 4, "head_size": 16},
@@ -14,6 +15,7 @@ SIZES = {
     "wavtokenizer": {"size": 64, "intermediate": 256, "layers": 6},
     "resnet": {"size": 64, "layers": 6},
 }
+REMAT = {"remat": True}
 
 
 def gradient(settings: Any, x: jax.Array) -> tuple[Any, int]:
@@ -40,3 +42,11 @@ def test_computing_again_keeps_less_for_the_same_gradient(kind: str) -> None:
         # float32 sums in another order
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * float(jnp.abs(b).max()))
     assert little < 0.4 * much
+
+
+def test_what_is_exported_does_not_know_how_gradients_were_computed() -> None:
+    backbone = {"kind": "convnext", **SIZES["convnext"]}
+    both = [build({"name": "native_istft", "backbone": b | backbone}) for b in ({}, REMAT)]
+    assert both[1].backbone.remat
+    assert settings_of(both[0]) == settings_of(both[1])
+    assert build(settings_of(both[1])) == both[1]
