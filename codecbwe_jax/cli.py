@@ -265,7 +265,10 @@ def _corpus(args: argparse.Namespace) -> None:
     from codecbwe_jax import corpora
 
     builder = corpora.build(args.builder, None, args.name, args.setting, args.codec or "")
-    builder.write(args.source, args.output, args.beam, args.hours_per_shard, args.workers)
+    from apache_beam.options.pipeline_options import PipelineOptions  # build has told if it lacks
+
+    options = PipelineOptions(args.beam) if args.beam else None
+    builder.write(args.source, args.output, options, args.hours_per_shard, args.workers)
     print(f"--config.data.path={args.output}/{builder.info.full_name}")
 
 

@@ -30,9 +30,7 @@ def builder_class(name: str) -> type[CorpusBuilder]:
     except ModuleNotFoundError as error:
         if error.name != "apache_beam":
             raise
-        raise UserError(
-            "corpora are written by Apache Beam: pip install 'codecbwe_jax[beam]'"
-        ) from None
+        raise UserError("corpora are written by Apache Beam: pip install apache-beam") from None
     return getattr(module, REGISTRY[name])
 
 
@@ -71,7 +69,7 @@ def build(
 
 
 def _change(text: str) -> tuple[str, float]:
-    """ "max_wer=0.05" -> ("max_wer", 0.05)."""
+    """Text max_wer=0.05 -> ("max_wer", 0.05)."""
     kinds = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
     name, _, value = text.partition("=")
     if name not in kinds:

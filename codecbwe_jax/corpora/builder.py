@@ -10,11 +10,12 @@ from __future__ import annotations
 import abc
 import dataclasses
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
+from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
 from codecbwe_jax.corpora import pipeline, reading, storage
@@ -69,34 +70,33 @@ class CorpusBuilder(FileReaderBuilder):
         )
 
     def download_and_prepare(
-        self,
-        *,
-        download_dir: Any = None,
-        download_config: tfds.download.DownloadConfig | None = None,
-        **kwargs: Any,
+        self, *, download_config: tfds.download.DownloadConfig | None = None
     ) -> None:
-        """Write what is not written yet, from `download_config.manual_dir`.
+        """Write what is not written yet, as `write` does, in place of TFDS's own way, which would
+        begin anew after a kill.
 
-        The arguments are those of `tfds.core.DatasetBuilder`; of the configuration,
-        `manual_dir` and `beam_options` are used.
+        Args:
+          download_config: `manual_dir` is the corpus' folder, `beam_options` are Beam's.
+
+        Raises:
+          UserError: if there is no `manual_dir`, and as `write`.
         """
-        config = download_config or tfds.download.DownloadConfig()
-        source = config.manual_dir or download_dir
+        self._download_and_prepare(None, download_config or tfds.download.DownloadConfig())
+
+    def _download_and_prepare(
+        self, dl_manager: Any, download_config: tfds.download.DownloadConfig
+    ) -> None:
+        del dl_manager  # chapters that must be fetched are fetched by the workers
+        source = download_config.manual_dir
         if source is None:
             raise UserError(f"{self.name}: give download_config.manual_dir, the corpus' folder")
-        options = (
-            config.beam_options.get_all_options(drop_default=True) if config.beam_options else {}
-        )
-        self.write(str(source), options=[f"--{name}={value}" for name, value in options.items()])
-
-    def _download_and_prepare(self, *_: Any, **__: Any) -> None:
-        raise NotImplementedError("download_and_prepare does it")
+        self.write(str(source), options=download_config.beam_options)
 
     def write(
         self,
         source: str,
         output: str | None = None,
-        options: Sequence[str] = (),
+        options: PipelineOptions | None = None,
         hours_per_shard: float = 4.0,
         workers: int | None = None,
     ) -> dict[str, pipeline.Written]:
@@ -105,7 +105,7 @@ class CorpusBuilder(FileReaderBuilder):
         Args:
           source: the corpus' folder, or its address in a bucket.
           output: TFDS's data_dir, or its address; None: the one of this builder.
-          options: of Beam; without any, processes of this machine work.
+          options: of Beam; None: processes of this machine work.
           hours_per_shard: of audio; also what a kill loses of each worker's work, at most.
           workers: how many processes of this machine; None: one for each core.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from codecbwe_jax.data.recordings import unfit
@@ -154,7 +154,7 @@ def _capped(
     return list(_only(chapters, lambda u: u.title in kept))
 
 
-def _only(chapters: Iterable[Chapter], wanted: Any) -> Iterator[Chapter]:
+def _only(chapters: Iterable[Chapter], wanted: Callable[[Utterance], bool]) -> Iterator[Chapter]:
     for chapter in chapters:
         utterances = tuple(u for u in chapter.utterances if wanted(u))
         if utterances:

@@ -10,6 +10,7 @@ from typing import Any
 from codecbwe_jax.corpora import storage
 from codecbwe_jax.corpora.builder import CorpusBuilder, CorpusConfig
 from codecbwe_jax.corpora.chapters import Chapter, Settings, Utterance
+from codecbwe_jax.data.recordings import facts_of, text_of
 from codecbwe_jax.errors import UserError
 
 
@@ -43,13 +44,17 @@ class HifiTts2(CorpusBuilder):
         for row in _rows(source, "manifest_44khz.json", ("audio_filepath", "duration")):
             said[row["audio_filepath"]] = _utterance(row)
         for row in _rows(source, "chapters_44khz.json", ("utterances",)):
-            found = [
-                _in_chapter(said.pop(part["audio_filepath"]), part, row)
-                for part in row["utterances"]
-                if part["audio_filepath"] in said
-            ]
+            places = tuple(row[k] for k in ("chapter_filepath", "url") if row.get(k))
+            try:
+                found = [
+                    _in_chapter(said.pop(part["audio_filepath"]), part, row)
+                    for part in row["utterances"]
+                    if part["audio_filepath"] in said
+                ]
+            except KeyError as missing:
+                where = " or ".join(places)
+                raise UserError(f"{source}: {where}: an utterance has no {missing}") from None
             if found:
-                places = tuple(row[k] for k in ("chapter_filepath", "url") if row.get(k))
                 yield Chapter(places, row.get("duration"), tuple(found))
         for utterance in said.values():  # of no chapter: there is its own file, or nothing
             yield Chapter((), None, (utterance,))
@@ -84,8 +89,8 @@ def _utterance(row: dict[str, Any]) -> Utterance:
         seconds=row["duration"],
         file=row["audio_filepath"],
         bandwidth_hz=None if bandwidth is None else int(bandwidth),
-        facts={k: row[k] for k in ("wer", "cer", "speaker_count") if row.get(k) is not None},
-        text=str(row.get("normalized_text") or row.get("text") or ""),
+        facts=facts_of(row),
+        text=text_of(row),
     )
 
 

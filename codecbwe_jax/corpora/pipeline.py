@@ -66,14 +66,14 @@ class Shard:
 
 
 def write_shards(
-    job: Job, splits: Mapping[str, Sequence[Sequence[Chapter]]], options: Sequence[str]
+    job: Job, splits: Mapping[str, Sequence[Sequence[Chapter]]], options: PipelineOptions
 ) -> dict[str, list[Shard]]:
     """Write the shards that are not there yet.
 
     Args:
       job: what to write, and where.
       splits: the chapters of every shard of every split.
-      options: of Beam ("--runner=DataflowRunner").
+      options: of Beam.
 
     Returns:
       All shards of every split.
@@ -96,23 +96,22 @@ def write_shards(
     count = sum(len(every) for every in wanted.values())
     print(f"{count} shards, {len(left)} left", flush=True)
     if left:
-        with (
-            _one_line(),
-            beam.Pipeline(options=PipelineOptions(list(options))) as p,
-        ):
+        with _one_line(), beam.Pipeline(options=options) as p:
             _ = p | beam.Create(left) | beam.Reshuffle() | beam.ParDo(WriteShard(job))
     return wanted
 
 
-def local_options(workers: int | None = None) -> list[str]:
+def local_options(workers: int | None = None) -> PipelineOptions:
     """Beam's options for so many processes of this machine; None: one for each core."""
     workers = workers or len(os.sched_getaffinity(0))
-    return [
-        "--runner=DirectRunner",
-        "--direct_running_mode=multi_processing",
-        f"--direct_num_workers={workers}",
-        "--default_sdk_harness_log_level=ERROR",
-    ]
+    return PipelineOptions(
+        [
+            "--runner=DirectRunner",
+            "--direct_running_mode=multi_processing",
+            f"--direct_num_workers={workers}",
+            "--default_sdk_harness_log_level=ERROR",
+        ]
+    )
 
 
 @contextlib.contextmanager

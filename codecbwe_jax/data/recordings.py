@@ -195,8 +195,8 @@ def _open(rows: Iterable[tuple[dict[str, Any], Path]], source: Path) -> Selectio
                 rate=rate,
                 bandwidth_hz=row.get("bandwidth"),
                 subset=str(row.get("set") or ""),
-                facts=_facts(row),
-                text=str(row.get("normalized_text") or row.get("text") or ""),
+                facts=facts_of(row),
+                text=text_of(row),
             )
         )
     return Selection(recordings, broken)
@@ -217,7 +217,7 @@ def _corpus(folder: Path) -> Selection:
                 rate=row["rate"],
                 bandwidth_hz=row.get("bandwidth"),
                 subset=split,
-                facts=_facts(row),
+                facts=facts_of(row),
                 record=record,
                 title=row["title"],
             )
@@ -225,8 +225,14 @@ def _corpus(folder: Path) -> Selection:
     return Selection(recordings, left_out)
 
 
-def _facts(row: Mapping[str, Any]) -> dict[str, float]:
+def facts_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """Of a manifest's row what filters ask for: "wer", "cer", "speaker_count", where known."""
     return {k: row[k] for k in ("wer", "cer", "speaker_count") if row.get(k) is not None}
+
+
+def text_of(row: Mapping[str, Any]) -> str:
+    """What is said, of a manifest's row; "" if it does not tell."""
+    return str(row.get("normalized_text") or row.get("text") or "")
 
 
 def _speaker(path: Path, root: Path) -> str:

@@ -46,12 +46,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     # 1. What is trained, and how
     system = systems.build(config.system)
     objective = objectives.build(system, config.objective)
-    mapping = devices.build(
-        config.train.mapping,
-        config.train.batch_size,
-        jax.devices(),
-        config.train.share_optimizer,
-    )
+    mapping = device_mapping(config)
     source, codec = codec_input.load(config, system)
     profile = Profile(config.profile.steps, workdir / "tensorboard")
 
@@ -168,6 +163,16 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
                 raise Interrupted(stop)
     store.close()
     return scores | {"steps_per_second": outlets.progress.rate()}
+
+
+def device_mapping(config: ConfigDict) -> devices.DeviceMapping:
+    """How a run is mapped over all devices.
+
+    Raises:
+      UserError: on an unknown mapping, or a batch that the devices cannot share evenly.
+    """
+    train = config.train
+    return devices.build(train.mapping, train.batch_size, jax.devices(), train.share_optimizer)
 
 
 def starting_model(config: ConfigDict, name: str) -> Model:

@@ -19,8 +19,13 @@ from ml_collections import ConfigDict
 from codecbwe_jax import objectives, systems
 from codecbwe_jax.data import codec_pairs, pipeline, recordings, synthetic
 from codecbwe_jax.systems.base import System
-from codecbwe_jax.training import codec_input, devices
-from codecbwe_jax.training.loop import compiled_steps, group_optimizers, pair_settings
+from codecbwe_jax.training import codec_input
+from codecbwe_jax.training.loop import (
+    compiled_steps,
+    device_mapping,
+    group_optimizers,
+    pair_settings,
+)
 from codecbwe_jax.training.step import init_state
 
 Tree = Any
@@ -124,12 +129,7 @@ def plan(config: ConfigDict) -> Plan:
     """
     system = systems.build(config.system)
     objective = objectives.build(system, config.objective)
-    mapping = devices.build(
-        config.train.mapping,
-        config.train.batch_size,
-        jax.devices(),
-        config.train.share_optimizer,
-    )
+    mapping = device_mapping(config)
     source, codec = codec_input.load(config, system)
     params = jax.eval_shape(objective.init, jax.random.key(0))
     transforms = group_optimizers(config, objective, params, mapping.share)

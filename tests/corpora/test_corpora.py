@@ -35,7 +35,7 @@ from tests.corpora.sample import RATE, hifi_tts2, write_lines
 
 pytestmark = pytest.mark.xdist_group("corpora")
 
-HERE = ["--runner=DirectRunner", "--direct_running_mode=in_memory"]
+HERE = PipelineOptions(["--runner=DirectRunner", "--direct_running_mode=in_memory"])
 
 
 def rows_of(path: Path) -> list[dict]:
@@ -89,9 +89,7 @@ def test_it_is_a_dataset_of_tfds(source: Path, tmp_path: Path) -> None:
     builder = tfds.builder("hifi_tts2/44k", data_dir=tmp_path)
 
     builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(
-            manual_dir=source, beam_options=PipelineOptions(HERE)
-        )
+        download_config=tfds.download.DownloadConfig(manual_dir=source, beam_options=HERE)
     )
     code = (
         "import io, json, sys, soundfile, tensorflow_datasets as tfds\n"
@@ -377,6 +375,11 @@ def test_mistakes_are_named(source: Path, tmp_path: Path) -> None:
     builder.write(str(source), options=HERE)
     with pytest.raises(UserError, match="begun from another corpus or with other settings"):
         builder.write(str(hifi_tts2(tmp_path / "other", utterances=2)), options=HERE)
+    chapters = rows_of(source / "chapters_44khz.json")
+    del chapters[0]["utterances"][1]["offset"]
+    write_lines(source / "chapters_44khz.json", chapters)
+    with pytest.raises(UserError, match=r"chapters/book_00.mp3: an utterance has no 'offset'"):
+        builder.write(str(source), options=HERE)
     (source / "manifest_44khz.json").write_text('{"speaker": 7}\n')
     with pytest.raises(
         UserError, match=r"manifest_44khz.json:1: expected a JSON object with audio"
