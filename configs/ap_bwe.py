@@ -48,6 +48,9 @@ def original() -> ConfigDict:
     config.system.win_length = 320
     # filter of the input's upsampling; the published weights need this one
     config.system.resampler = "torchaudio"
+    # share of a frame's largest magnitude up to which a bin is empty and has phase 0; the published
+    # weights need 0, the phases of rounding
+    config.system.phase_floor = 0.0
     # "bfloat16" on TPU and GPU; spectra, norms and losses stay float32
     config.system.compute_dtype = "float32"
 
@@ -102,6 +105,7 @@ def spectral_critic() -> dict:
 
 def house(config: ConfigDict) -> None:
     config.system.resampler = "hann24"
+    config.system.phase_floor = 1e-3
     config.objective.losses.multi_resolution_stft = ConfigDict({"weight": 5.0})
     config.objective.losses.upper_band_mel = ConfigDict({"weight": 10.0})
     config.objective.adversarial_from = 20_000

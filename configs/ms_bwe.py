@@ -27,6 +27,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.system.n_fft = 320 if tiny else 1024
     config.system.hop_length = 80
     config.system.win_length = 320
+    # share of a frame's largest magnitude up to which a bin is empty and has phase 0
+    config.system.phase_floor = 1e-3
     # a quarter of the training begins with true lower bands
     config.system.teacher_samples = 100_000 * 16 if not tiny else 150 * 4
     config.objective.losses.amplitude = ConfigDict({"weight": 1.0 if tiny else 45.0})

@@ -50,7 +50,7 @@ class ApBweNetwork(nn.Module):
 
         Args:
           log_amplitude: natural log of the magnitude, `[B, T, bins]`.
-          phase: in (-pi, pi], `[B, T, bins]`.
+          phase: angles in (-pi, pi] `[B, T, bins]`, or directions `[B, T, 2 * bins]`; see `seen`.
 
         Returns:
           "log_amplitude", and "real" and "imag", whose direction is the phase; all float32
@@ -109,6 +109,8 @@ class ApBwe(System):
       n_fft, hop_length, win_length: of the STFT, in samples at output_rate.
       resampler: filter of the input's upsampling, a name in `audio.sinc.SINC_FILTERS`. The
         published weights need "torchaudio"; it is part of what they learnt.
+      phase_floor: share of a frame's largest magnitude up to which a bin counts as empty (see
+        `seen`); 0, as the published weights need it: no bin does.
       compute_dtype: "float32" or "bfloat16"; spectra and heads are float32 always.
     """
 
@@ -134,6 +136,7 @@ class ApBwe(System):
     hop_length: int = 80
     win_length: int = 320
     resampler: str = "torchaudio"
+    phase_floor: float = 0.0
     compute_dtype: str = "float32"
 
     @property
@@ -159,8 +162,9 @@ class ApBwe(System):
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: nested dict of float32 arrays."""
-        features = jax.ShapeDtypeStruct((1, 8, self.n_fft // 2 + 1), jnp.float32)
-        return self.network.lazy_init(key, features, features)["params"]
+        spectrum = jax.ShapeDtypeStruct((1, 8, self.n_fft // 2 + 1), jnp.complex64)
+        features = jax.eval_shape(lambda z: seen(z, self.phase_floor), spectrum)
+        return self.network.lazy_init(key, *features)["params"]
 
     def analyse(self, waveform: jax.Array) -> Features:
         """Spectral features of a waveform `[B, samples]` at output_rate.
@@ -190,8 +194,7 @@ class ApBwe(System):
         """The network on an upsampled waveform `[B, samples]`: its outputs (see `ApBweNetwork`)
         and the complex "spectrum" that they describe."""
         z = stft(wide, self.n_fft, self.hop_length, self.win_length)
-        log_amplitude = jnp.log(jnp.abs(z) + AMPLITUDE_FLOOR)
-        out = self.network.apply({"params": params}, log_amplitude, phase(z))
+        out = self.network.apply({"params": params}, *seen(z, self.phase_floor))
         return out | {"spectrum": polar(out["log_amplitude"], out["real"], out["imag"])}
 
     def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
@@ -219,6 +222,35 @@ class ApBwe(System):
         waveform = batch["target"]
         whole = waveform.shape[1] // self.hop_length * self.hop_length
         return self.analyse(waveform) | {"waveform": waveform[:, :whole]}
+
+
+def seen(spectrum: jax.Array, phase_floor: float) -> tuple[jax.Array, jax.Array]:
+    """What the two streams see of a spectrum.
+
+    An empty bin holds rounding alone, so that its phase is random, and the angle of a full one
+    jumps by a whole turn at -pi: through either, the last bit of the input decides the output. With
+    a floor, empty bins have phase 0, and phases are seen as directions, which do not jump.
+
+    Args:
+      spectrum: complex64 `[B, T, bins]`.
+      phase_floor: share of a frame's largest magnitude, 0 or more.
+
+    Returns:
+      Log-amplitude and phase, float32. Without a floor, as in the original, the phase is the angle
+      of every bin, `[B, T, bins]`. With one, no magnitude is below it, and the phase is its cosines
+      and then its sines, `[B, T, 2 * bins]`: those of 0 up to the floor, the bin's own from twice
+      the floor on, and on a straight line in between.
+    """
+    magnitude = jnp.abs(spectrum)
+    if not phase_floor:
+        return jnp.log(magnitude + AMPLITUDE_FLOOR), phase(spectrum)
+    floor = phase_floor * jnp.max(magnitude, axis=-1, keepdims=True)
+    floor = jnp.maximum(floor, 1e-20)  # digital silence
+    magnitude = jnp.maximum(magnitude, floor)
+    own = jnp.clip(magnitude / floor - 1.0, 0.0, 1.0)
+    cosine = 1.0 - own + own * spectrum.real / magnitude
+    sine = own * spectrum.imag / magnitude
+    return jnp.log(magnitude + AMPLITUDE_FLOOR), jnp.concatenate([cosine, sine], axis=-1)
 
 
 def polar(log_amplitude: jax.Array, real: jax.Array, imag: jax.Array) -> jax.Array:

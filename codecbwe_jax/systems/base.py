@@ -54,6 +54,11 @@ class System(Protocol):
     @property
     def alignment(self) -> int: ...
 
+    @property
+    def context(self) -> int:
+        """`receptive_field` in whole alignments: what a chunk is given on each side."""
+        return -(-self.receptive_field // self.alignment) * self.alignment
+
     def at(self, rate: int) -> System:
         """The system that takes an input of some rate, with the same parameters; `input_rate` says
         what that is to be resampled to. Most take one rate alone."""

@@ -22,14 +22,12 @@ from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
 from codecbwe_jax.audio.stft import istft, phase, stft
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.interop.weights import Rule, under
-from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR, ApBwe, ApBweNetwork, polar
+from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR, ApBwe, ApBweNetwork, polar, seen
 from codecbwe_jax.systems.base import Features, Params, System
 
 LADDER = (8000, 12000, 16000, 24000, 32000, 48000)
 GRID = LADDER[-1]
 RESAMPLER = "hann24"
-# what is not there yet
-EMPTY = math.log(AMPLITUDE_FLOOR)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +57,7 @@ class MsBwe(System):
     hop_length: int = 80
     win_length: int = 320
     teacher_samples: int = 0
+    phase_floor: float = 0.0
     compute_dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -112,10 +111,11 @@ class MsBwe(System):
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: "stage_<from rate>" of each stage."""
-        features = jax.ShapeDtypeStruct((1, 8, self.n_fft // 2 + 1), jnp.float32)
+        spectrum = jax.ShapeDtypeStruct((1, 8, self.n_fft // 2 + 1), jnp.complex64)
+        features = jax.eval_shape(lambda z: seen(z, self.phase_floor), spectrum)
         keys = jax.random.split(key, len(self.stages))
         return {
-            f"stage_{stage[0]}": self.network(stage).lazy_init(k, features, features)["params"]
+            f"stage_{stage[0]}": self.network(stage).lazy_init(k, *features)["params"]
             for stage, k in zip(self.stages, keys, strict=True)
         }
 
@@ -149,14 +149,9 @@ class MsBwe(System):
             if truth is not None:
                 true = truth[..., : known.shape[-1]]
                 given = jnp.where(forced[:, i, None, None], true, known)
-            missing = ((0, 0), (0, 0), (0, bins - given.shape[-1]))
-            log_amplitude = jnp.log(jnp.abs(given) + AMPLITUDE_FLOOR)
-            features = (
-                jnp.pad(log_amplitude, missing, constant_values=EMPTY),
-                jnp.pad(phase(given), missing),
-            )
+            given = jnp.pad(given, ((0, 0), (0, 0), (0, bins - given.shape[-1])))
             variables = {"params": params[f"stage_{stage[0]}"]}
-            out = self.network(stage).apply(variables, *features)
+            out = self.network(stage).apply(variables, *seen(given, self.phase_floor))
             new = polar(out["log_amplitude"], out["real"], out["imag"])
             known = jnp.concatenate([known, new], axis=-1)
         return jnp.pad(known, ((0, 0), (0, 0), (0, bins - known.shape[-1])))
