@@ -193,7 +193,7 @@ class _Chunks:
         seconds = sorted({b for b in BUCKETS if b < longest_seconds} | {longest_seconds})
         self.system = system
         self.extend = jax.jit(system.extend)
-        self.context = -(-system.receptive_field // align) * align
+        self.context = system.context
         self.lengths = [max(1, round(s * system.input_rate / align)) * align for s in seconds]
         self.compiled: set[int] = set()
 

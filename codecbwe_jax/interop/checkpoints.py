@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
+import numpy as np
 from safetensors.numpy import save_file
 
 from codecbwe_jax import __version__, systems
@@ -15,7 +18,7 @@ from codecbwe_jax.codec import names, transformers
 from codecbwe_jax.config import write_json
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.model import Model
-from codecbwe_jax.interop.files import read_torch
+from codecbwe_jax.interop.files import check_finite, read_torch
 from codecbwe_jax.interop.weights import from_torch, to_torch
 from codecbwe_jax.systems.codec import Codec
 
@@ -35,12 +38,12 @@ def convert(
       The model.
 
     Raises:
-      UserError: if the weights do not fit; every mismatch is listed.
+      UserError: if the weights do not fit, every mismatch being listed, or are not finite.
     """
     system = systems.build(system_settings)
-    state = read_torch(weights)
+    state = _read_finite(weights)
     if isinstance(system, Codec):
-        extra = read_torch(semantic) if semantic else {}
+        extra = _read_finite(semantic) if semantic else {}
         state = names.canonical(state, system, extra)
     elif semantic:
         raise UserError(f"--semantic is for codecs; this is {system_settings.get('name')}")
@@ -51,26 +54,44 @@ def convert(
     return model
 
 
+def _read_finite(path: Path) -> dict[str, np.ndarray]:
+    state = read_torch(path)
+    check_finite(state, path)
+    return state
+
+
 def write_folder(
-    model: Model, system_settings: dict[str, Any], output: Path, extra: Path | None = None
+    model: Model,
+    system_settings: dict[str, Any],
+    output: Path,
+    extra: Path | None = None,
+    about: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Write `config.json`, `model.safetensors` (the original's names) and perhaps one more file,
     under a temporary name until the folder is complete. A codec's folder is one that transformers
     loads, if one of its classes is such a codec.
 
+    Args:
+      model: to write.
+      system_settings: "name" and fields of its system.
+      output: folder to make.
+      extra: a file to put beside them.
+      about: more entries of `config.json`.
+
     Raises:
-      UserError: if the folder cannot be written.
+      UserError: if a weight is NaN or infinite, or the folder cannot be written.
     """
+    tensors = to_torch(model.system.torch_rules, model.params) | model.system.torch_constants
+    check_finite(tensors, model.name)
     partial = output.with_name(f".{output.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        tensors = to_torch(model.system.torch_rules, model.params) | model.system.torch_constants
         save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
         facts = {**model.facts, "written_by": f"codecbwe_jax {__version__}"}
         facts["tensors"] = len(tensors)
         facts["parameters"] = int(sum(t.size for t in tensors.values()))
-        config = {"system": dict(system_settings), "facts": facts}
+        config = {"system": dict(system_settings), **about, "facts": facts}
         write_json(partial / "config.json", _transformers_config(model.system) | config)
         # safetensors writes files that nobody else may read
         shutil.copymode(partial / "config.json", partial / "model.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,11 @@ def read_shards(folder: Path) -> dict[str, np.ndarray]:
         listed = ", ".join(missing) or "every shard"
         raise UserError(f"{folder}: {index.name} names files that are not there: {listed}")
     return {k: v for name in shards for k, v in read_safetensors(folder / name).items()}
+
+
+def check_finite(tensors: Mapping[str, np.ndarray], where: object) -> None:
+    """Raise UserError that names the tensors of a model or file that hold NaN or infinity."""
+    wrong = [name for name, value in tensors.items() if not np.isfinite(value).all()]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UserError(f"{where}: NaN or infinity in {', '.join(wrong[:3])}{more}; not written")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -12,21 +13,75 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from codecbwe_jax.audio.stft import phase, stft
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.model import Model
-from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR
+from codecbwe_jax.interop.speech import Speech
+from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR, ApBwe
 from codecbwe_jax.systems.base import System
 from codecbwe_jax.systems.streaming import StreamingSystem
 
-# What was compared -> largest difference as a share of the peak.
+# What was compared -> how far it differs: as a share of the peak, or of the root mean square where
+# it is speech on the whole path, such as "voices, batch 1".
 Differences = dict[str, float]
 TOKENS = 50
+# waveforms `[B, samples]` -> `[B, samples']`
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+def on_speech(model: Model, run: Run, speech: Speech, who: str = "") -> Differences:
+    """The whole path, one item at a time and two: "voices, batch 1" and so on.
+
+    Args:
+      model: what was exported.
+      run: the export.
+      speech: to compare by.
+      who: stands before the names.
+
+    Raises:
+      UserError: if a result has another length.
+    """
+    system = dataclasses.replace(model.system, compute_dtype="float32")
+    extender = BandwidthExtender(dataclasses.replace(model, system=system), say=lambda text: None)
+    differences = {}
+    for kind, waves in speech.items():
+        for size in (1, 2):
+            batches = [_batch(waves, at, size) for at in range(0, len(waves), size)]
+            shares = [_on_batch(extender, run, batch) for batch in batches]
+            differences[f"{who}{kind}, batch {size}"] = max(shares)
+    return differences
+
+
+def _batch(waves: Sequence[np.ndarray], at: int, size: int) -> np.ndarray:
+    """So many waveforms from one on, in a circle, as long as the shortest: `[size, samples]`."""
+    some = [waves[(at + i) % len(waves)] for i in range(size)]
+    return np.stack([wave[: min(map(len, some))] for wave in some])
+
+
+def _on_batch(extender: BandwidthExtender, run: Run, batch: np.ndarray) -> float:
+    with jax.default_matmul_precision("highest"):
+        ours = np.stack([extender(wave, extender.system.input_rate) for wave in batch])
+    theirs = run(batch)
+    if theirs.shape != ours.shape:
+        raise UserError(
+            f"{extender.model.name}: {batch.shape[1]} samples give {theirs.shape[1]} in the export "
+            f"and {ours.shape[1]} in JAX"
+        )
+    return rms_share(ours, theirs)
+
+
+def rms_share(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Root mean square of the difference as a share of that of ours."""
+    power = float(np.mean(np.square(ours, dtype=np.float64)))
+    error = float(np.mean(np.square(ours - theirs, dtype=np.float64)))
+    return np.sqrt(error / max(power, 1e-20))
 
 
 def ap_bwe(model: Model, folder: Path) -> Differences:
-    """AP-BWE: "network" (output spectra for the same log-amplitude and phase), "resampler", and
-    "waveform" (resynthesised wide-band noise, away from the ends: the first and last frames are
-    symmetric by reflection and empty bins hold rounding noise, so that their phase is random in any
-    implementation).
+    """AP-BWE without a phase floor, whose whole path is decided by the phases of empty bins:
+    "network" (output spectra for the same log-amplitude and phase), "resampler", and "waveform"
+    (resynthesised wide-band noise, away from the ends: the first and last frames are symmetric by
+    reflection, so that their phase is random in any implementation).
 
     Args:
       model: what was exported.
@@ -65,28 +120,37 @@ def ap_bwe(model: Model, folder: Path) -> Differences:
     }
 
 
-def post_hoc(model: Model, folder: Path) -> Differences:
-    """Any other post-hoc system: "waveform", of noise, away from the ends, where reflected frames
-    have phases of rounding noise.
+def post_hoc(model: Model, folder: Path, speech: Speech) -> Differences:
+    """A post-hoc system: speech on the whole path, and the parts of one that has no phase floor.
 
     Args:
       model: what was exported.
       folder: the export.
+      speech: to compare by.
     """
     import torch
 
     twin = import_file(folder / "post_hoc.py").load(folder)
-    noise = probe(model.system)
-    theirs = twin.extend(torch.from_numpy(noise)).numpy()
-    return {"waveform": share(*inside(model.system, extended(model, noise), theirs))}
+    differences = on_speech(
+        model, lambda batch: twin.extend(torch.from_numpy(batch)).numpy(), speech
+    )
+    if isinstance(model.system, ApBwe) and decided_by_rounding(model.system):
+        differences |= ap_bwe(model, folder)
+    return differences
 
 
-def streaming(model: Model, folder: Path) -> Differences:
-    """A streaming system: "stream", of noise, frame by frame, and "waveform", as a whole.
+def decided_by_rounding(system: System) -> bool:
+    """Whether a system takes the phases of empty bins, so that no two programs agree on speech."""
+    return getattr(system, "phase_floor", 1.0) == 0.0
+
+
+def streaming(model: Model, folder: Path, speech: Speech) -> Differences:
+    """A streaming system: "stream", of noise, frame by frame, "waveform", as a whole, and speech.
 
     Args:
       model: what was exported.
       folder: the export.
+      speech: to compare by.
     """
     import torch
 
@@ -100,15 +164,17 @@ def streaming(model: Model, folder: Path) -> Differences:
     return {
         "stream": share(streamed(model, noise), np.concatenate(pieces, axis=1)),
         "waveform": share(extended(model, noise), whole),
+        **on_speech(model, lambda batch: twin.extend(torch.from_numpy(batch)).numpy(), speech),
     }
 
 
-def onnx(model: Model, folder: Path) -> Differences:
-    """What onnxruntime gives: "onnx stream" frame by frame, or "onnx" of noise of two lengths.
+def onnx(model: Model, folder: Path, speech: Speech) -> Differences:
+    """What onnxruntime gives: "onnx stream" of noise, frame by frame, or speech.
 
     Args:
       model: what was exported.
       folder: the export.
+      speech: to compare by.
     """
     import onnxruntime
 
@@ -123,11 +189,9 @@ def onnx(model: Model, folder: Path) -> Differences:
             pieces.append(out)
         ours = streamed(model, noise)
         return {"onnx stream": share(ours, np.concatenate(pieces, axis=1))}
-    worst = 0.0
-    for noise in (probe(system)[:1], probe(system)[:, : -3 * system.alignment]):
-        (theirs,) = session.run(None, {"waveform": noise})
-        worst = max(worst, share(*inside(system, extended(model, noise), theirs)))
-    return {"onnx": worst}
+    return on_speech(
+        model, lambda batch: session.run(None, {"waveform": batch})[0], speech, "onnx "
+    )
 
 
 def ap_bwe_onnx(model: Model, path: Path) -> Differences:
@@ -150,7 +214,7 @@ def ap_bwe_onnx(model: Model, path: Path) -> Differences:
 
 
 def probe(system: System) -> np.ndarray:
-    """Noise to compare two implementations by: float32 `[2, samples]`."""
+    """Noise to compare two implementations by, of whole alignments: float32 `[2, samples]`."""
     seconds = max(0.5, 3 * system.receptive_field / system.input_rate)
     samples = -(-round(seconds * system.input_rate) // system.alignment) * system.alignment
     return 0.1 * np.random.default_rng(0).standard_normal((2, samples)).astype(np.float32)
@@ -186,14 +250,17 @@ def inside(system: System, *waveforms: np.ndarray) -> list[np.ndarray]:
     return [w[:, edge : w.shape[1] - edge] for w in waveforms]
 
 
-def native(model: Model, folder: Path) -> Differences:
+def native(model: Model, folder: Path, speech: Speech) -> Differences:
     """A native decoder: "waveform", of random tokens.
 
     Args:
       model: what was exported.
       folder: the export.
+      speech: not used: it takes tokens.
     """
     import torch
+
+    del speech
 
     system = dataclasses.replace(model.system, compute_dtype="float32")
     twin = import_file(folder / "native.py").NativeDecoder.load(folder)

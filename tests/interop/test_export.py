@@ -53,8 +53,9 @@ def test_convert_keeps_every_bit(converted: Path, state) -> None:
 
 def test_export_is_verified_and_runs_alone(converted: Path, tmp_path: Path) -> None:
     agreement = export_torch(load_model(converted), tmp_path / "export")
-    assert max(agreement.values()) <= TOLERANCE
-    assert agreement["network"] > 0  # it was computed by two programs
+    parts = [agreement[name] for name in ("network", "resampler", "waveform")]
+    assert min(parts) > 0  # computed by two programs
+    assert max(parts) <= TOLERANCE
     names = {p.name for p in (tmp_path / "export").iterdir()}
     assert names == {"config.json", "model.safetensors", "post_hoc.py"}
     program = (

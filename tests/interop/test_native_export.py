@@ -62,7 +62,7 @@ def test_a_wrong_export_is_noticed(tmp_path: Path) -> None:
     export_torch(model, tmp_path / "export")
     source = tmp_path / "export" / "native.py"
     source.write_text(source.read_text().replace("(-1.0) ** k", "1.0 ** k"))
-    assert verify.native(model, tmp_path / "export")["waveform"] > 10 * TOLERANCE
+    assert verify.native(model, tmp_path / "export", {})["waveform"] > 10 * TOLERANCE
 
 
 def test_what_has_no_file_is_refused(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ huggingface/diffusers LTX2VocoderWithBWE).
 
     from post_hoc import load
     model = load(".")
-    wide = model.extend(narrow)      # (batch, samples) at 16 kHz -> (batch, samples) at 48 kHz
+    wide = model.extend(narrow)      # (batch, n) at 16 kHz -> (batch, 3 * n) at 48 kHz
 
-Spectra are matrix products, which every exporter knows.
+Any length from one sample gives exactly `round(samples * output_rate / input_rate)`. Spectra are
+matrix products, which every exporter knows.
 """
 
 from __future__ import annotations
@@ -37,21 +38,70 @@ class PostHoc(nn.Module):
 
     Args:
       config: the "system" part of config.json.
+
+    Attributes:
+      context: input samples that an output sample depends on, on each side.
+      alignment: `run` takes multiples of so many samples.
     """
+
+    context: int
+    alignment: int
 
     def __init__(self, config: dict) -> None:
         super().__init__()
         self.config = config
         self.input_rate, self.output_rate = config["input_rate"], config["output_rate"]
 
-    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) at input_rate -> at output_rate."""
+    def run(self, waveform: torch.Tensor) -> torch.Tensor:
+        """The network: (batch, samples) at input_rate -> at output_rate, of its own length."""
         raise NotImplementedError
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) at input_rate -> (batch, round(samples * output_rate / input_rate)).
+
+        The waveform is continued at both ends by reflection, so that the network has its context.
+
+        Raises:
+          ValueError: if the waveform is of another shape or type, or not finite.
+        """
+        if not torch.jit.is_tracing():
+            self.check(waveform)
+        samples = waveform.shape[1]
+        whole = reflected(waveform, self.context)
+        whole = functional.pad(whole, (0, -whole.shape[1] % self.alignment))
+        first = self.context * self.output_rate // self.input_rate
+        length = scaled(samples, self.output_rate, self.input_rate)
+        return self.run(whole)[:, first : first + length]
+
+    def check(self, waveform: torch.Tensor) -> None:
+        """Raise ValueError if this is no waveform."""
+        if waveform.ndim != 2 or not waveform.numel() or not waveform.is_floating_point():
+            raise ValueError(
+                f"waveform is {waveform.dtype} {list(waveform.shape)}; floats in [-1, 1], (batch, "
+                f"samples) at {self.input_rate} Hz, are expected"
+            )
+        if not waveform.isfinite().all():
+            raise ValueError("waveform holds NaN or infinite samples")
 
     @torch.inference_mode()
     def extend(self, waveform: torch.Tensor) -> torch.Tensor:
         """The same without gradients."""
         return self(waveform)
+
+
+def reflected(waveform: torch.Tensor, count: int) -> torch.Tensor:
+    """(batch, samples) with so many reflected samples at both ends, again and again if need be."""
+    samples = torch._shape_as_tensor(waveform)[1]
+    period = (2 * samples - 2).clamp(min=1)
+    places = torch.arange(-count, samples + count) % period
+    places = torch.minimum(places, period - places)
+    return waveform[:, places.to(waveform.device)]
+
+
+def scaled(samples: int, up: int, down: int) -> int:
+    """round(samples * up / down), half to even, in operations that a tracer follows."""
+    whole, rest = samples * up // down, samples * up % down
+    return whole + (2 * rest + whole % 2) // (down + 1)
 
 
 class Resample(nn.Module):
@@ -140,17 +190,18 @@ class Streams(nn.Module):
     """AP-BWE's two streams, of amplitudes and phases.
 
     Args:
-      bins: of the input.
-      channels, layers: size.
+      config: "channels", "layers", "n_fft" and "phase_floor".
       new: (first, end) of the bins that are predicted.
     """
 
-    def __init__(self, bins: int, channels: int, layers: int, new: tuple[int, int]) -> None:
+    def __init__(self, config: dict, new: tuple[int, int]) -> None:
         super().__init__()
         self.new = new
+        channels, layers, bins = config["channels"], config["layers"], config["n_fft"] // 2 + 1
+        inputs = {"mag": bins, "pha": 2 * bins if config["phase_floor"] else bins}
         for stream in ("mag", "pha"):
             blocks = [ConvNeXtBlock(channels, 1 / layers, 3 * channels) for _ in range(layers)]
-            setattr(self, f"conv_pre_{stream}", nn.Conv1d(bins, channels, 7, padding=3))
+            setattr(self, f"conv_pre_{stream}", nn.Conv1d(inputs[stream], channels, 7, padding=3))
             setattr(self, f"norm_pre_{stream}", nn.LayerNorm(channels, eps=1e-6))
             setattr(self, f"convnext_{stream}", nn.ModuleList(blocks))
             setattr(self, f"norm_post_{stream}", nn.LayerNorm(channels, eps=1e-6))
@@ -162,7 +213,7 @@ class Streams(nn.Module):
     def forward(
         self, log_amplitude: torch.Tensor, phase: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Narrow-band -> new (log-amplitude, phase), each (batch, bins, frames)."""
+        """What is seen of a spectrum -> new (log-amplitude, phase), each (batch, bins, frames)."""
         mag = normalised(self.norm_pre_mag, self.conv_pre_mag(log_amplitude))
         pha = normalised(self.norm_pre_pha, self.conv_pre_pha(phase))
         for mag_block, pha_block in zip(self.convnext_mag, self.convnext_pha, strict=True):
@@ -182,8 +233,24 @@ def normalised(norm: nn.LayerNorm, x: torch.Tensor) -> torch.Tensor:
     return norm(x.transpose(1, 2)).transpose(1, 2)
 
 
-def log_amplitude_of(real: torch.Tensor, imag: torch.Tensor) -> torch.Tensor:
-    return torch.log((real.square() + imag.square()).sqrt() + AMPLITUDE_FLOOR)
+def seen(
+    real: torch.Tensor, imag: torch.Tensor, phase_floor: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the two streams see of a spectrum (batch, bins, frames): log-amplitude and phase.
+
+    Without a floor, as in the original, the phase is the angle of every bin. With one, a share of
+    the frame's largest magnitude, no magnitude is below it, and the phase is its cosines and then
+    its sines (batch, 2 * bins, frames): those of 0 up to the floor, the bin's own from twice the
+    floor on, and on a straight line in between.
+    """
+    magnitude = (real.square() + imag.square()).sqrt()
+    if not phase_floor:
+        return torch.log(magnitude + AMPLITUDE_FLOOR), angle_of(real, imag)
+    floor = (phase_floor * magnitude.amax(1, keepdim=True)).clamp(min=1e-20)
+    magnitude = torch.maximum(magnitude, floor)
+    own = (magnitude / floor - 1).clamp(0, 1)
+    phase = torch.cat([1 - own + own * real / magnitude, own * imag / magnitude], 1)
+    return torch.log(magnitude + AMPLITUDE_FLOOR), phase
 
 
 def angle_of(real: torch.Tensor, imag: torch.Tensor) -> torch.Tensor:
@@ -197,23 +264,22 @@ class ApBwe(PostHoc):
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
-        c, bins = config, config["n_fft"] // 2 + 1
-        streams = Streams(bins, c["channels"], c["layers"], (0, bins))
+        c = config
+        streams = Streams(c, (0, c["n_fft"] // 2 + 1))
         for name, part in streams.named_children():
             setattr(self, name, part)
         self.new = streams.new
         self.upsample = Resample(self.input_rate, self.output_rate, c["resampler"])
         self.spectrum = Spectrum(c["n_fft"], c["hop_length"], c["win_length"])
 
-    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+    def run(self, waveform: torch.Tensor) -> torch.Tensor:
         return self.resynthesise(self.upsample(waveform))
 
     network = Streams.forward
 
     def resynthesise(self, wide: torch.Tensor) -> torch.Tensor:
         """An upsampled waveform (batch, samples) through the network, at output_rate."""
-        real, imag = self.spectrum(wide)
-        log_amplitude, phase = self.network(log_amplitude_of(real, imag), angle_of(real, imag))
+        log_amplitude, phase = self.network(*seen(*self.spectrum(wide), self.config["phase_floor"]))
         amplitude = torch.exp(log_amplitude)
         return self.spectrum.inverse(amplitude * torch.cos(phase), amplitude * torch.sin(phase))
 
@@ -231,9 +297,7 @@ class MsBwe(PostHoc):
         self.known = self.edge(first)
         self.stages = []
         for low, high in itertools.pairwise(steps):
-            new = (self.edge(low), self.edge(high))
-            stage = Streams(self.bins, c["channels"], c["layers"], new)
-            setattr(self, f"stage_{low}", stage)
+            setattr(self, f"stage_{low}", Streams(c, (self.edge(low), self.edge(high))))
             self.stages.append(f"stage_{low}")
         self.up = Resample(first, 48000, "hann24")
         self.down = Resample(48000, last, "hann24") if last != 48000 else nn.Identity()
@@ -245,15 +309,12 @@ class MsBwe(PostHoc):
             return self.bins
         return math.ceil(rate / 2 * self.config["n_fft"] / 48000)
 
-    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+    def run(self, waveform: torch.Tensor) -> torch.Tensor:
         parts = [x[:, : self.known] for x in self.spectrum(self.up(waveform))]
         for name in self.stages:
-            real, imag = parts
-            missing = (0, 0, 0, self.bins - real.shape[1])
-            empty = math.log(AMPLITUDE_FLOOR)
-            log_amplitude = functional.pad(log_amplitude_of(real, imag), missing, value=empty)
-            phase = functional.pad(angle_of(real, imag), missing)
-            log_amplitude, phase = getattr(self, name)(log_amplitude, phase)
+            given = [functional.pad(x, (0, 0, 0, self.bins - x.shape[1])) for x in parts]
+            features = seen(*given, self.config["phase_floor"])
+            log_amplitude, phase = getattr(self, name)(*features)
             amplitude = torch.exp(log_amplitude)
             new = amplitude * torch.cos(phase), amplitude * torch.sin(phase)
             parts = [torch.cat(pair, 1) for pair in zip(parts, new, strict=True)]
@@ -289,7 +350,7 @@ class HifiGanBwe(PostHoc):
         self.register_buffer("sample_rate", torch.tensor(self.output_rate))
         self.upsample = Resample(self.input_rate, self.output_rate, config["resampler"])
 
-    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+    def run(self, waveform: torch.Tensor) -> torch.Tensor:
         net, wide = self._wavenet, self.upsample(waveform)
         x, total = net._conv_in(functional.pad(wide[:, None], (self.side, self.side))), 0.0
         for layer in net._layers:
@@ -374,11 +435,9 @@ class MusicHifiBwe(PostHoc):
             self.mel_stft.stft_fn.register_buffer(name, torch.zeros(2 * bins, 1, c["n_fft"]))
         self.upsample = Resample(self.input_rate, self.output_rate, "torchaudio", "replicate")
 
-    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        c, net, samples = self.config, self.bwe_generator, waveform.shape[1]
-        hop = c["hop_length"]
-        whole = functional.pad(waveform, (0, (hop - samples % hop) % hop))
-        past = functional.pad(whole[:, None], (c["n_fft"] - hop, 0))
+    def run(self, waveform: torch.Tensor) -> torch.Tensor:
+        c, net, hop = self.config, self.bwe_generator, self.config["hop_length"]
+        past = functional.pad(waveform[:, None], (c["n_fft"] - hop, 0))
         basis = self.mel_stft.stft_fn.forward_basis
         real, imag = functional.conv1d(past, basis, stride=hop).chunk(2, 1)
         mels = self.mel_stft.mel_basis @ (real.square() + imag.square()).sqrt()
@@ -387,8 +446,7 @@ class MusicHifiBwe(PostHoc):
             x = up(x)
             x = sum(block(x) for block in net.resnets[i * count : (i + 1) * count]) / count
         residual = net.conv_out(net.act_out(x))[:, 0]
-        length = (samples * self.output_rate + self.input_rate - 1) // self.input_rate
-        return (residual + self.upsample(whole)).clamp(-1, 1)[:, :length]
+        return (residual + self.upsample(waveform)).clamp(-1, 1)
 
 
 class Backbone(nn.Module):
@@ -429,15 +487,12 @@ class HighBand(PostHoc):
         self.narrow, self.wide = Spectrum(window, self.hop), Spectrum(wide, wide // 4)
         self.upsample = Resample(self.input_rate, self.output_rate, "hann24")
 
-    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        samples = waveform.shape[1]
-        whole = functional.pad(waveform, (0, (self.hop - samples % self.hop) % self.hop))
-        real, imag = self.narrow(whole)
+    def run(self, waveform: torch.Tensor) -> torch.Tensor:
+        real, imag = self.narrow(waveform)
         power = real.square() + imag.square() + 1e-10
         parts = (0.5 * torch.log(power), power**-0.35 * real, power**-0.35 * imag)
         y = self.head(self.backbone(torch.cat(parts, 1)))
-        added = self.config["gain"] * self.synthesise(y)
-        return self.upsample(waveform) + added[:, : samples * self.ratio]
+        return self.upsample(waveform) + self.config["gain"] * self.synthesise(y)
 
     def synthesise(self, y: torch.Tensor) -> torch.Tensor:
         """Outputs of the network (batch, frames, heads * 2 * bins) -> (batch, samples)."""
@@ -496,8 +551,9 @@ SYSTEMS = {
 def load(folder: str | Path) -> PostHoc:
     """The model of an exported folder, in evaluation mode."""
     folder = Path(folder)
-    config = json.loads((folder / "config.json").read_text())["system"]
-    model = SYSTEMS[config["name"]](config)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    model = SYSTEMS[config["system"]["name"]](config["system"])
+    model.context, model.alignment = config["running"]["context"], config["running"]["alignment"]
     tensors = read_safetensors(folder / "model.safetensors")
     for key in [key for key in tensors if key.endswith("weight_v")]:
         v, g = tensors.pop(key), tensors.pop(key.removesuffix("v") + "g")
