@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from codecbwe_jax import atomic
 from codecbwe_jax.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -96,18 +96,14 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name and rename it.
+    """Write a text in UTF-8, whole or not at all; bytes of a file's name that are no characters
+    are escaped.
 
     Raises:
-      UserError: if the folder cannot be written.
+      UserError: if it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+    with atomic.whole(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: Path) -> dict:

@@ -2,37 +2,149 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 
+from codecbwe_jax import atomic
+from codecbwe_jax.audio import headers
+from codecbwe_jax.audio.waveform import MAX_CHANNELS, check_finite, check_samples
 from codecbwe_jax.errors import UserError
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif")
+SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif"),
+    *(".aifc", ".oga", ".w64", ".rf64", ".caf", ".au", ".snd"),
+)
+# Audio that libsndfile cannot read: found like the rest, so that it is named and counted.
+UNREADABLE = (
+    *(".m4a", ".m4b", ".aac", ".mp4", ".mov", ".3gp", ".wma", ".amr", ".ape", ".wv", ".tta", ".ra"),
+    *(".ac3", ".eac3", ".dts", ".mka", ".mkv", ".webm", ".dsf", ".dff"),
+)
 # An MP3 frame borrows bits from frames before it: after a seek, the first ones decode to silence.
 MP3_LEAD = 8 * 1152
+# Some encoders count the frame that holds the count.
+MP3_SLACK = 1152
+# Samples decoded at once: memory is taken for what is there, not for what a header claims.
+BLOCK = 1 << 18
+# No format packs more: a FLAC frame of 65 535 equal samples takes 11 bytes.
+MOST_SAMPLES_PER_BYTE = 6000
+RATES = (1000, 1_000_000)
 
 
 def info(path: Path) -> tuple[int, int, int]:
-    """(samples, rate in Hz, channels) of a file, from its header.
+    """(samples, rate in Hz, channels) of a file, from its header; decoded if that does not say.
 
     Raises:
-      UserError: if there is no such file, or it is no audio, or it is empty.
+      UserError: if there is no such file, or it is no audio, is empty or damaged, or its header
+        claims what cannot be.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        header = soundfile.info(str(path))
-    except soundfile.LibsndfileError as error:
-        reason = "it is empty" if path.stat().st_size == 0 else str(error.error_string).strip()
-        raise UserError(f"{path}: not an audio file that can be read ({reason})") from None
-    if header.frames <= 0:
-        raise UserError(f"{path}: no samples in it")
-    return header.frames, header.samplerate, header.channels
+    with Reader(path) as reader:
+        return reader.samples, reader.rate, reader.channels
+
+
+class _SoundFile(soundfile.SoundFile):
+    """Reads as many samples as there are: soundfile trusts the length, and seeks to where a read
+    should have ended."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+class _Source:
+    """What every reading goes through: an open file and its true length.
+
+    Args:
+      where: the file's name as bytes, which holds any name, or the file itself.
+      raw: the same file, for its header.
+      name: for messages.
+    """
+
+    def __init__(self, where: bytes | io.BytesIO, raw: io.BufferedIOBase, name: str) -> None:
+        size = raw.seek(0, os.SEEK_END)
+        raw.seek(0)
+        try:
+            self._file = _SoundFile(where)
+        except soundfile.LibsndfileError as error:
+            reason = "it is empty" if size == 0 else str(error.error_string).strip()
+            raise UserError(f"{name}: not an audio file that can be read ({reason})") from None
+        self.name, self.rate, self.channels = name, self._file.samplerate, self._file.channels
+        self._slack = MP3_SLACK if self._file.format == "MP3" else 0
+        try:
+            raw.seek(0)
+            self._measure(raw, size)
+        except BaseException:
+            self.close()
+            raise
+
+    def _measure(self, raw: io.BufferedIOBase, size: int) -> None:
+        if not RATES[0] <= self.rate <= RATES[1]:
+            raise UserError(f"{self.name}: its header claims a rate of {self.rate} Hz")
+        if self.channels > MAX_CHANNELS:
+            raise UserError(
+                f"{self.name}: its header claims {self.channels} channels; at most {MAX_CHANNELS} "
+                "are read"
+            )
+        if headers.is_cut(raw):
+            raise UserError(
+                f"{self.name}: broken at or after sample {self._file.frames} (its last page is missing)"
+            )
+        known = headers.promised(raw, self._file.frames)
+        if known is not None and known > size * MOST_SAMPLES_PER_BYTE:
+            raise UserError(
+                f"{self.name}: broken: its header claims {known} samples in {size} bytes"
+            )
+        self.samples = self._counted() if known is None else known
+        if self.samples <= 0:
+            raise UserError(f"{self.name}: no samples in it")
+
+    def _counted(self) -> int:
+        total = 0
+        with self._told(0):
+            while count := len(self._file.read(BLOCK, dtype="float32", always_2d=True)):
+                total += count
+            self._file.seek(0)
+        return total
+
+    def seek(self, start: int) -> None:
+        """Go to a sample."""
+        with self._told(start):
+            self._file.seek(start)
+
+    def take(self, start: int, count: int) -> np.ndarray:
+        """The next samples, of which the first is number `start`: all of them or UserError."""
+        parts, have = [], 0
+        while have < count:
+            with self._told(start + have):
+                part = self._file.read(min(BLOCK, count - have), dtype="float32", always_2d=True)
+            if not len(part):
+                break
+            check_samples(part, self.name, start + have)
+            parts.append(part)
+            have += len(part)
+        if have < count:
+            if start + have < self.samples - self._slack:
+                raise UserError(
+                    f"{self.name}: broken at or after sample {start + have} (its header promises "
+                    f"{self.samples} samples)"
+                )
+            parts.append(np.zeros((count - have, self.channels), np.float32))
+        return np.concatenate(parts) if parts else np.zeros((0, self.channels), np.float32)
+
+    @contextlib.contextmanager
+    def _told(self, start: int) -> Iterator[None]:
+        try:
+            yield
+        except (soundfile.LibsndfileError, ValueError) as error:
+            raise UserError(f"{self.name}: broken at or after sample {start} ({error})") from None
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class Reader:
@@ -41,31 +153,61 @@ class Reader:
     Args:
       path: WAV, FLAC, OGG, MP3 or whatever else libsndfile knows.
 
+    Attributes:
+      samples: of each channel.
+      rate: in Hz.
+      channels: how many.
+
     Raises:
       UserError: as `info`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.samples, self.rate, _ = info(path)
-        self._file = soundfile.SoundFile(str(path))
-        self._lead = MP3_LEAD if path.suffix.lower() == ".mp3" else 0
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        suffix = path.suffix.lower()
+        if suffix in UNREADABLE:
+            raise UserError(
+                f"{path}: {suffix} is not read; convert it first: ffmpeg -i {path.name} "
+                f"{path.stem}.wav"
+            )
+        try:
+            with path.open("rb") as raw:
+                self._source = _Source(os.fsencode(path), raw, str(path))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        self.samples, self.rate = self._source.samples, self._source.rate
+        self.channels = self._source.channels
+        self._lead = MP3_LEAD if suffix == ".mp3" else 0
 
     def read(self, start: int = 0, frames: int = -1) -> np.ndarray:
         """Samples from `start` on, -1 for all, float32 `[samples, channels]` in [-1, 1].
 
         Raises:
-          UserError: if they cannot be decoded, or one is NaN or infinite.
+          UserError: if they cannot be decoded, are fewer than the header promises, or one is NaN
+            or infinite.
         """
         lead = min(start, self._lead)
-        wanted = frames + lead if frames >= 0 else -1
-        return _decoded(self._file, str(self.path), start - lead, wanted)[lead:]
+        return _read(self._source, start - lead, frames + lead if frames >= 0 else -1)[lead:]
+
+    def blocks(self, size: int) -> Iterator[np.ndarray]:
+        """The whole file in consecutive blocks of at most `size` samples, as `read`."""
+        self._source.seek(0)
+        for start in range(0, self.samples, size):
+            yield self._source.take(start, min(size, self.samples - start))
 
     def __enter__(self) -> Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._source.close()
+
+
+def _read(source: _Source, start: int, frames: int) -> np.ndarray:
+    source.seek(start)
+    left = source.samples - start
+    return source.take(start, left if frames < 0 else min(frames, left))
 
 
 def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]:
@@ -80,45 +222,11 @@ def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]
       float32 `[samples, channels]` in [-1, 1] and the rate in Hz.
 
     Raises:
-      UserError: if the file cannot be decoded or holds NaN or infinite samples.
+      UserError: as `info`, and if the file cannot be decoded to its end or holds NaN or infinite
+        samples.
     """
     with Reader(path) as reader:
         return reader.read(start, frames), reader.rate
-
-
-def encode(samples: np.ndarray, rate: int) -> bytes:
-    """A waveform float32 `[samples]` in [-1, 1] as the bytes of a 16-bit FLAC file."""
-    buffer = io.BytesIO()
-    levels = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
-    soundfile.write(buffer, levels, rate, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
-
-
-def decode(encoded: bytes, name: str, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]:
-    """Read samples from a FLAC file's bytes: as `read`, the name being for messages."""
-    try:
-        file = soundfile.SoundFile(io.BytesIO(encoded))
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"{name}: cannot be decoded ({error})") from None
-    with file:
-        return _decoded(file, name, start, frames), file.samplerate
-
-
-def _decoded(file: soundfile.SoundFile, name: str, start: int, frames: int) -> np.ndarray:
-    try:
-        file.seek(start)
-        samples = file.read(frames, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, ValueError) as error:
-        raise UserError(f"{name}: broken at or after sample {start} ({error})") from None
-    check_finite(samples, name, start)
-    return samples
-
-
-def check_finite(samples: np.ndarray, name: object, start: int = 0) -> None:
-    """Raise UserError that names the first NaN or infinite sample of a block `[n, channels]`."""
-    if not np.isfinite(samples).all():
-        first = start + int(np.argmin(np.isfinite(samples).all(axis=1)))
-        raise UserError(f"{name}: sample {first} is NaN or infinite; finite samples are needed")
 
 
 def blocks(path: Path, size: int) -> Iterator[np.ndarray]:
@@ -127,24 +235,48 @@ def blocks(path: Path, size: int) -> Iterator[np.ndarray]:
     Raises:
       UserError: as `read`.
     """
-    start = 0
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            while len(block := file.read(size, dtype="float32", always_2d=True)):
-                check_finite(block, path, start)
-                yield block
-                start += len(block)
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"{path}: broken at or after sample {start} ({error})") from None
+    with Reader(path) as reader:
+        yield from reader.blocks(size)
 
 
-def find(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
-    """All files below a folder with one of these endings, sorted by path; not hidden ones."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith(".")
-    )
+def encode(samples: np.ndarray, rate: int, name: object = "waveform") -> bytes:
+    """A waveform float32 `[samples]` in [-1, 1] as the bytes of a 16-bit FLAC file.
+
+    Raises:
+      UserError: names what has a NaN or infinite sample.
+    """
+    check_finite(samples, name)
+    buffer = io.BytesIO()
+    levels = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
+    soundfile.write(buffer, levels, rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def decode(encoded: bytes, name: str, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]:
+    """Read samples from a FLAC file's bytes: as `read`, the name being for messages."""
+    source = _Source(io.BytesIO(encoded), io.BytesIO(encoded), name)
+    with contextlib.closing(source):
+        return _read(source, start, frames), source.rate
+
+
+def find(folder: Path, suffixes: Sequence[str] = (*SUFFIXES, *UNREADABLE)) -> list[Path]:
+    """All files below a folder with one of these endings, sorted by path; not hidden ones. Linked
+    folders are followed, each folder once."""
+    seen = {os.path.realpath(folder)}
+    found = []
+    for where, folders, names in os.walk(folder, followlinks=True):
+        places = {name: os.path.join(where, name) for name in folders}
+        # what lies here itself goes before what is linked
+        folders.sort(key=lambda name, places=places: (os.path.islink(places[name]), name))
+        kept = []
+        for name in folders:
+            real = os.path.realpath(places[name])
+            if real not in seen:
+                seen.add(real)
+                kept.append(name)
+        folders[:] = kept
+        found += [Path(where, name) for name in names if not name.startswith(".")]
+    return sorted(p for p in found if p.suffix.lower() in suffixes and p.is_file())
 
 
 class Writer:
@@ -165,36 +297,51 @@ class Writer:
         self.clipped = 0
         if path.suffix.lower() not in (".wav", ".flac", ".ogg"):
             raise UserError(f"{path}: output can be .wav, .flac or .ogg")
-        self._partial = path.with_name(f".{path.stem}.partial{path.suffix}")
         self._float = subtype == "FLOAT"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = soundfile.SoundFile(
-                str(self._partial),
-                "w",
-                rate,
-                channels,
-                None if path.suffix.lower() == ".ogg" else subtype,
-            )
-        except (OSError, soundfile.LibsndfileError) as error:
-            raise UserError(f"{path}: cannot be written ({error})") from None
+        self._written = 0
+        with contextlib.ExitStack() as stack:
+            partial = stack.enter_context(atomic.whole(path))
+            with self._told():
+                self._file = soundfile.SoundFile(
+                    os.fsencode(partial),
+                    "w",
+                    rate,
+                    channels,
+                    None if path.suffix.lower() == ".ogg" else subtype,
+                )
+            stack.push(self._close)
+            self._ending = stack.pop_all()
 
     def write(self, block: np.ndarray) -> None:
-        """Append float32 `[samples, channels]`; beyond full scale it is clipped and counted."""
+        """Append float32 `[samples, channels]`; beyond full scale it is clipped and counted.
+
+        Raises:
+          UserError: if a sample is NaN or infinite, or the disk takes no more.
+        """
+        check_finite(block, self.path, self._written)
+        self._written += len(block)
         if not self._float:
             self.clipped += int(np.sum(np.abs(block) > 1.0))
             block = np.clip(block, -1.0, 1.0)
-        self._file.write(block)
+        with self._told():
+            self._file.write(block)
 
     def __enter__(self) -> Writer:
         return self
 
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        self._file.close()
-        if kind is None:
-            os.replace(self._partial, self.path)
-        else:
-            self._partial.unlink(missing_ok=True)
+    def __exit__(self, *error: Any) -> None:
+        self._ending.__exit__(*error)
+
+    def _close(self, *_: object) -> None:
+        with self._told():
+            self._file.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (soundfile.LibsndfileError, AssertionError) as error:  # the latter: a short write
+            raise UserError(f"{self.path}: cannot be written ({error or 'disk full'})") from None
 
 
 def write(path: Path, samples: np.ndarray, rate: int, subtype: str = "PCM_16") -> None:

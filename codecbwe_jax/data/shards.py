@@ -6,13 +6,13 @@ TFDS is imported where it is used: it takes 0.7 s, and TensorFlow is never neede
 from __future__ import annotations
 
 import contextlib
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from codecbwe_jax import atomic
 from codecbwe_jax.errors import UserError
 
 
@@ -36,7 +36,7 @@ class NewShard:
 
     def __init__(self, path: Path, features: Any) -> None:
         self._path, self._features = path, features
-        self._partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+        self._partial = atomic.temporary(path, unique=True)
         with self._told():
             path.parent.mkdir(parents=True, exist_ok=True)
             # a group is what one random read decompresses
@@ -67,7 +67,7 @@ class NewShard:
 
 def remove_partial(folder: Path) -> None:
     """Remove what killed jobs left, when no other is writing."""
-    for path in folder.glob(".*.partial"):
+    for path in folder.glob(atomic.LEFTOVERS):
         path.unlink(missing_ok=True)
 
 

@@ -8,8 +8,7 @@ import string
 import numpy as np
 
 from codecbwe_jax.audio import files
-from codecbwe_jax.config import write_json
-from codecbwe_jax.errors import UserError
+from codecbwe_jax.config import write_json, write_text
 from codecbwe_jax.evaluation.evaluate import Evaluation
 from codecbwe_jax.evaluation.figures import data_uri, side_by_side
 from codecbwe_jax.evaluation.report import STYLE
@@ -55,10 +54,7 @@ def write_listening_page(evaluation: Evaluation, blind: bool = False, seed: int 
     )
     if blind:
         write_json(e.folder / "listening_key.json", key)
-    try:
-        (e.folder / "listening.html").write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{e.folder}: cannot be written ({error.strerror})") from None
+    write_text(e.folder / "listening.html", page)
 
 
 def _letters(count: int) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from codecbwe_jax.errors import UserError
+from codecbwe_jax.config import write_text
 from codecbwe_jax.evaluation.evaluate import Evaluation
 from codecbwe_jax.evaluation.figures import data_uri, side_by_side
 
@@ -53,10 +53,7 @@ def write_report(
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(title)}</title>"
         f"<style>{STYLE}</style>{''.join(parts)}</html>\n"
     )
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+    write_text(path, page)
 
 
 def _distance(key: str, value: float) -> float:

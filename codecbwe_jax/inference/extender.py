@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import soxr
 
+from codecbwe_jax.audio.waveform import checked, checked_blocks
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.model import Model, load_model
@@ -79,8 +80,8 @@ class BandwidthExtender:
         """Extend a whole waveform.
 
         Args:
-          waveform: `[samples]` or `[samples, channels]`, any length from 1; each channel is
-            extended by itself.
+          waveform: `[samples]` or `[samples, channels]`, any length from 1, floats with full scale
+            1 or integers; each channel is extended by itself.
           rate: in Hz, 8000 or more; resampled to the system's input rate with soxr, unless it
             takes any.
 
@@ -88,15 +89,9 @@ class BandwidthExtender:
           float32 `[round(samples * output_rate / rate)]`, with the same channels.
 
         Raises:
-          UserError: on an empty or not finite waveform or a rate that is too low.
+          UserError: see `audio.waveform.checked`, and if the rate is too low.
         """
-        waveform = np.asarray(waveform, np.float32)
-        if waveform.ndim not in (1, 2) or waveform.shape[0] == 0:
-            raise UserError(
-                f"waveform has shape {list(waveform.shape)}; [samples] or [samples, channels]"
-            )
-        if not np.isfinite(waveform).all():
-            raise UserError("waveform holds NaN or infinite samples")
+        waveform = checked(waveform)
         columns = waveform[:, None] if waveform.ndim == 1 else waveform
         pieces = list(self.stream([columns], rate))
         out = np.concatenate(pieces) if pieces else np.zeros((0, columns.shape[1]), np.float32)
@@ -106,22 +101,23 @@ class BandwidthExtender:
         """Extend a waveform that comes in blocks, holding a few chunks of it at a time.
 
         Args:
-          blocks: float32 `[samples, channels]`, consecutive.
+          blocks: `[samples, channels]`, consecutive, of any length from 0; floats with full scale
+            1 or integers.
           rate: in Hz.
 
         Yields:
           float32 `[samples, channels]`, together of the exact length.
 
         Raises:
-          UserError: if the rate is too low.
+          UserError: if the rate is too low, or a block is refused by `audio.waveform`.
         """
         if rate < MIN_RATE:
             raise UserError(f"the input's rate is {rate} Hz; {MIN_RATE} Hz or more is needed")
         extend = self._causally if isinstance(self.system, StreamingSystem) else self._in_chunks
         if getattr(self.system, "stereo", None) == "mid_side":
-            yield from _undone(extend(_Counter(_mid_side(blocks)), rate))
+            yield from _undone(extend(_Counter(_mid_side(checked_blocks(blocks))), rate))
         else:
-            yield from extend(_Counter(blocks), rate)
+            yield from extend(_Counter(checked_blocks(blocks)), rate)
 
     def _causally(self, counter: _Counter, rate: int) -> Iterator[np.ndarray]:
         """As a live stream would be: what a causal network gives does not depend on the future."""

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import soxr
 
+from codecbwe_jax.audio.waveform import checked_mono
 from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.model import Model
@@ -39,17 +40,20 @@ class FrozenCodec(TokenDecoder):
         self._latents = jax.jit(lambda p, x: network.apply({"params": p}, x, method="latents"))
 
     def encode(self, waveform: np.ndarray) -> np.ndarray:
-        """Waveform float32 `[samples]` at 16 kHz -> tokens int32 `[frames]`.
+        """Waveform `[samples]` at 16 kHz -> tokens int32 `[frames]`.
 
         Raises:
-          UserError: if the waveform is not one-dimensional, is empty or not finite.
+          UserError: if the waveform is empty; see also `audio.waveform.checked_mono`.
         """
         return self.encode_all([waveform])[0]
 
     def encode_all(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Encode many waveforms; each gives the tokens that it gives alone."""
         s = self.system
-        padded = [zeros_after(_checked(w), s.padded(len(w))) for w in waveforms]
+        waveforms = [checked_mono(w) for w in waveforms]
+        if not all(map(len, waveforms)):
+            raise UserError("waveform has shape [0]; [samples] is expected, one or more")
+        padded = [zeros_after(w, s.padded(len(w))) for w in waveforms]
         counts = [s.tokens(len(w)) for w in waveforms]
 
         def cut(item: int, first: int, tokens: int) -> np.ndarray:
@@ -71,7 +75,7 @@ class FrozenCodec(TokenDecoder):
         Raises:
           UserError: as `encode`.
         """
-        return self.encode(soxr.resample(waveform, rate, INPUT_RATE).astype(np.float32))
+        return self.encode(soxr.resample(checked_mono(waveform), rate, INPUT_RATE))
 
     def reconstruct(
         self, waveform: np.ndarray, rate: int, decoder: TokenDecoder | None = None
@@ -87,6 +91,7 @@ class FrozenCodec(TokenDecoder):
           UserError: as `encode`.
         """
         decoder = decoder or self
+        waveform = checked_mono(waveform)
         samples = round(len(waveform) * decoder.system.output_rate / rate)
         decoded = decoder.decode(self.tokens(waveform, rate))[:samples]
         return zeros_after(decoded, samples)
@@ -106,12 +111,3 @@ class FrozenCodec(TokenDecoder):
           UserError: as `decode`.
         """
         return np.asarray(self._latents(self.params, self.known(tokens)[None]))[0]
-
-
-def _checked(waveform: np.ndarray) -> np.ndarray:
-    waveform = np.asarray(waveform, np.float32)
-    if waveform.ndim != 1 or not len(waveform):
-        raise UserError(f"waveform has shape {list(waveform.shape)}; [samples] is expected")
-    if not np.isfinite(waveform).all():
-        raise UserError("waveform holds NaN or infinite samples")
-    return waveform

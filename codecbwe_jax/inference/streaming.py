@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from codecbwe_jax.audio.waveform import checked_mono
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.model import Model, load_model
@@ -125,19 +126,15 @@ class StreamingExtender:
         """Take samples, give what is ready.
 
         Args:
-          chunk: float `[n]` at input_rate in [-1, 1], of any length from 0.
+          chunk: `[n]` at input_rate, of any length from 0; floats with full scale 1 or integers.
 
         Returns:
           float32 `[m]` at output_rate; empty while a frame is incomplete.
 
         Raises:
-          UserError: if the chunk has another shape or is not finite; nothing is taken then.
+          UserError: see `audio.waveform.checked_mono`; nothing is taken then.
         """
-        chunk = np.asarray(chunk, np.float32)
-        if chunk.ndim != 1:
-            raise UserError(f"chunk has shape {list(chunk.shape)}; [samples], one channel")
-        if not np.isfinite(chunk).all():
-            raise UserError("chunk holds NaN or infinite samples")
+        chunk = checked_mono(chunk, "chunk", self._pushed)
         self._pushed += len(chunk)
         self._waiting = np.concatenate([self._waiting, chunk])
         pieces = []

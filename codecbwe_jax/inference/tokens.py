@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import soxr
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from codecbwe_jax import atomic
 from codecbwe_jax.audio import files
 from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.errors import UserError
@@ -43,12 +43,11 @@ class TokenFile:
     codebook: str
 
     def write(self, path: Path) -> None:
-        """Write under a temporary name and rename.
+        """Write, whole or not at all.
 
         Raises:
           UserError: if the file cannot be written.
         """
-        partial = path.with_name(f".{path.name}.partial")
         small = self.tokens.astype(np.uint16 if self.tokens.max(initial=0) < 2**16 else np.int32)
         facts = {
             "rate": str(self.rate),
@@ -56,14 +55,8 @@ class TokenFile:
             "codec": self.codec,
             "codebook": self.codebook,
         }
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.whole(path) as partial:
             partial.write_bytes(save({"tokens": small}, metadata=facts))
-            os.replace(partial, path)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror})") from None
-        finally:
-            partial.unlink(missing_ok=True)
 
     @classmethod
     def read(cls, path: Path) -> TokenFile:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ import jax
 import numpy as np
 from safetensors.numpy import save_file
 
-from codecbwe_jax import __version__, systems
+from codecbwe_jax import __version__, atomic, systems
 from codecbwe_jax.codec import names, transformers
 from codecbwe_jax.config import write_json
 from codecbwe_jax.errors import UserError
@@ -83,10 +82,8 @@ def write_folder(
     """
     tensors = to_torch(model.system.torch_rules, model.params) | model.system.torch_constants
     check_finite(tensors, model.name)
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    with atomic.whole(output) as partial:
+        partial.mkdir()
         save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
         facts = {**model.facts, "written_by": f"codecbwe_jax {__version__}"}
         facts["tensors"] = len(tensors)
@@ -97,13 +94,6 @@ def write_folder(
         shutil.copymode(partial / "config.json", partial / "model.safetensors")
         if extra:
             shutil.copyfile(extra, partial / extra.name)
-        if output.exists():
-            shutil.rmtree(output)
-        os.replace(partial, output)
-    except OSError as error:
-        raise UserError(f"{output}: cannot be written ({error.strerror})") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _transformers_config(system: systems.System) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 from safetensors.numpy import save_file
 
 import codecbwe_jax.interop.torch
+from codecbwe_jax import atomic
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.model import Model
 from codecbwe_jax.interop import verify
@@ -218,10 +218,5 @@ def check(differences: verify.Differences, output: Path, system: System) -> None
 def verified(output: Path) -> Iterator[Path]:
     """A folder to write and check, which takes the output's place if nothing was raised, and is
     not left behind if something was."""
-    staged = output.with_name(f".{output.name}.unverified")
-    try:
+    with atomic.whole(output) as staged:
         yield staged
-        shutil.rmtree(output, ignore_errors=True)
-        staged.rename(output)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
+from codecbwe_jax.config import write_text
 from codecbwe_jax.evaluation.evaluators import Audio, Image
 from codecbwe_jax.training.cluster import is_leader
 
@@ -38,9 +38,7 @@ class MetricsFile:
                         kept.append(line)
                 except (json.JSONDecodeError, KeyError):
                     break  # the line that a killed process was writing
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        os.replace(partial, path)
+        write_text(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from codecbwe_jax import atomic
 from codecbwe_jax.data import shards
 from codecbwe_jax.errors import UserError
 
@@ -19,7 +20,7 @@ def test_a_full_disk_is_one_line(
 ) -> None:
     """/dev/full takes no byte: what is written to it fails as on a full disk."""
     monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=0))
-    (tmp_path / ".shard.00000000.partial").symlink_to("/dev/full")
+    atomic.temporary(tmp_path / "shard", unique=True).symlink_to("/dev/full")
     shard = shards.NewShard(tmp_path / "shard", features)
     shard.write({"number": 1})
     with pytest.raises(UserError, match="shard: cannot be written") as told:

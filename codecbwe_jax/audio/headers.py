@@ -1,0 +1,104 @@
+"""How long an audio file says it is. libsndfile lowers that to what is there, or guesses."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+# Sizes from here on are what writers of streams leave who cannot come back to fill them in.
+UNKNOWN_SIZE = 0x7FFFF000
+# Formats of which a chunk of data holds whole samples: PCM, float, A-law, mu-law, extensible.
+PLAIN_FORMATS = (1, 3, 6, 7, 0xFFFE)
+PLAIN_AIFC = (b"NONE", b"twos", b"sowt", b"fl32", b"FL32", b"fl64", b"FL64", b"alaw", b"ulaw")
+# An ID3 tag with a picture may lie before an MP3's first frame.
+TAG_LIMIT = 1 << 24
+PAGE_LIMIT = 1 << 16
+
+
+def promised(file: BinaryIO, frames: int) -> int | None:
+    """Samples that a file should hold.
+
+    Args:
+      file: at its beginning.
+      frames: what libsndfile says.
+
+    Returns:
+      The header's word; `frames` if the format has none of its own, None if it is not known
+      without decoding.
+    """
+    head = file.read(12)
+    if head[:4] in (b"RIFF", b"RF64", b"RIFX"):
+        return _wav(file, frames, ">" if head[:4] == b"RIFX" else "<")
+    if head[:4] == b"FORM":
+        return _aiff(file, frames)
+    if head[:4] == b"fLaC":
+        return (struct.unpack(">Q", file.read(14)[6:14])[0] & (1 << 36) - 1) or None
+    if head[:3] == b"ID3" or head[:1] == b"\xff":
+        return frames if _tagged(file, head) else None
+    return frames
+
+
+def is_cut(file: BinaryIO) -> bool:
+    """Whether an Ogg file lacks its last page, which is marked.
+
+    Args:
+      file: anywhere; not Ogg: False.
+    """
+    file.seek(0)
+    if file.read(4) != b"OggS":
+        return False
+    end = file.seek(0, 2)
+    file.seek(max(0, end - 2 * PAGE_LIMIT))
+    tail = file.read()
+    last = tail.rfind(b"OggS")
+    return last < 0 or len(tail) < last + 6 or not tail[last + 5] & 4
+
+
+def _chunks(file: BinaryIO, order: str) -> Iterator[tuple[bytes, int]]:
+    """(name, size) of the chunks of RIFF and AIFF, the file standing at each one's content."""
+    while len(head := file.read(8)) == 8:
+        size = struct.unpack(f"{order}I", head[4:])[0]
+        begin = file.tell()
+        yield head[:4], size
+        file.seek(begin + size + size % 2)
+
+
+def _wav(file: BinaryIO, frames: int, order: str) -> int:
+    width, long_size = 0, None
+    for name, size in _chunks(file, order):
+        if name == b"ds64":
+            content = file.read(16)
+            long_size = struct.unpack("<Q", content[8:16])[0] if len(content) == 16 else None
+        elif name == b"fmt ":
+            content = file.read(14)
+            if len(content) < 14:
+                return frames
+            kind, width = (struct.unpack(f"{order}H", content[i : i + 2])[0] for i in (0, 12))
+            width = width if kind in PLAIN_FORMATS else 0
+        elif name == b"data":
+            size = long_size if size == 0xFFFFFFFF and long_size else size
+            known = width and size > 0 and (size == long_size or size < UNKNOWN_SIZE)
+            return max(frames, size // width) if known else frames
+    return frames
+
+
+def _aiff(file: BinaryIO, frames: int) -> int:
+    for name, size in _chunks(file, ">"):
+        if name == b"COMM":
+            content = file.read(min(size, 22))
+            plain = size == 18 or content[18:22] in PLAIN_AIFC
+            claimed = struct.unpack(">I", content[2:6])[0] if len(content) >= 6 else 0
+            known = plain and claimed < UNKNOWN_SIZE
+            return max(frames, claimed) if known else frames
+    return frames
+
+
+def _tagged(file: BinaryIO, head: bytes) -> bool:
+    """Whether an MP3 begins with a frame that counts the others."""
+    skip = 0
+    if head[:3] == b"ID3":
+        skip = 10 + sum((byte & 127) << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
+    file.seek(min(skip, TAG_LIMIT))
+    first = file.read(4096)
+    return any(word in first for word in (b"Xing", b"Info", b"VBRI"))
