@@ -4,4 +4,12 @@ from __future__ import annotations
 
 
 class UserError(ValueError):
-    """What is wrong, where, and what would be right, in one line."""
+    """What is wrong, where, and what would be right, in one line: line breaks and control
+    characters, which names of files may hold, are escaped."""
+
+    def __str__(self) -> str:
+        return "".join(c if c.isprintable() else _escape(c) for c in super().__str__())
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

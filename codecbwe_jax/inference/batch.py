@@ -18,13 +18,15 @@ from codecbwe_jax.inference.model import codec_of, load_model
 from codecbwe_jax.inference.token_decoder import TokenDecoder
 
 BLOCK_SECONDS = 4
+# skipped files that the last line names
+SHOWN = 10
 
 
 def plan(
     inputs: Sequence[Path],
     output: Path,
     suffix: str = ".wav",
-    wanted: Sequence[str] = files.SUFFIXES,
+    wanted: Sequence[str] = (*files.SUFFIXES, *files.UNREADABLE),
     overwrite: bool = False,
 ) -> list[tuple[Path, Path]]:
     """Which file becomes which.
@@ -55,6 +57,8 @@ def plan(
             pairs.append((item, output / f"{item.stem}{suffix}"))
     by_target: dict[Path, Path] = {}
     for source, target in pairs:
+        if source.suffix.lower() in files.UNREADABLE:
+            continue  # it is skipped, and may lie beside what was made of it
         if target in by_target:
             raise UserError(f"{by_target[target]} and {source} would both become {target}")
         by_target[target] = source
@@ -91,7 +95,10 @@ def each_file(
         reason = skipped[0][1] if len(pairs) == 1 else f"none of {len(pairs)} files was {done}"
         raise UserError(reason)
     if skipped:
-        print(f"{len(pairs) - len(skipped)} {done}, {len(skipped)} skipped", file=sys.stderr)
+        names = ", ".join(str(source) for source, _ in skipped[:SHOWN])
+        more = f" and {len(skipped) - SHOWN} more" if len(skipped) > SHOWN else ""
+        told = f"{len(pairs) - len(skipped)} {done}, {len(skipped)} skipped: {names}{more}"
+        print(UserError(told), file=sys.stderr)
     return skipped
 
 

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 
+from codecbwe_jax.audio.waveform import check_finite
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.streaming import StreamingExtender
 
@@ -25,8 +26,8 @@ def extend_pipe(model: str, source: int, target: int, subtype: str = "PCM_16") -
       subtype: of the samples on both sides, a key of `FORMATS`.
 
     Raises:
-      UserError: if the model cannot run on a stream, on another subtype, or if the source ends
-        within a sample.
+      UserError: if the model cannot run on a stream, on another subtype, if a sample is refused
+        (see `StreamingExtender.push`) or made NaN, or if the source ends within a sample.
     """
     if subtype not in FORMATS:
         raise UserError("a stream has samples of 16 bits or float: --bits=16 or --bits=float")
@@ -38,13 +39,13 @@ def extend_pipe(model: str, source: int, target: int, subtype: str = "PCM_16") -
         flush=True,
     )
     width = FORMATS[subtype].itemsize
-    rest = b""
+    rest, written = b"", 0
     while data := os.read(source, READ):
         data = rest + data
         whole = len(data) // width * width
         data, rest = data[:whole], data[whole:]
-        _write(target, extender.push(_samples(data, subtype)), subtype)
-    _write(target, extender.flush(), subtype)
+        written = _write(target, extender.push(_samples(data, subtype)), subtype, written)
+    _write(target, extender.flush(), subtype, written)
     if rest:
         raise UserError(f"the stream ended within a sample: {len(rest)} of {width} bytes")
 
@@ -54,9 +55,12 @@ def _samples(data: bytes, subtype: str) -> np.ndarray:
     return values.astype(np.float32) / (32768 if subtype == "PCM_16" else 1)
 
 
-def _write(target: int, samples: np.ndarray, subtype: str) -> None:
+def _write(target: int, samples: np.ndarray, subtype: str, start: int) -> int:
+    """Write samples, the first being number `start`; gives the number of the next."""
+    check_finite(samples, "output", start)
     if subtype == "PCM_16":
         samples = np.clip(np.rint(samples * 32768), -32768, 32767)
     data = memoryview(samples.astype(FORMATS[subtype]).tobytes())
     while data:
         data = data[os.write(target, data) :]
+    return start + len(samples)
