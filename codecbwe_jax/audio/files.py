@@ -67,7 +67,6 @@ class _Source:
 
     def __init__(self, where: bytes | io.BytesIO, raw: io.BufferedIOBase, name: str) -> None:
         size = raw.seek(0, os.SEEK_END)
-        raw.seek(0)
         try:
             self._file = _SoundFile(where)
         except soundfile.LibsndfileError as error:
@@ -76,7 +75,6 @@ class _Source:
         self.name, self.rate, self.channels = name, self._file.samplerate, self._file.channels
         self._slack = MP3_SLACK if self._file.format == "MP3" else 0
         try:
-            raw.seek(0)
             self._measure(raw, size)
         except BaseException:
             self.close()
@@ -90,11 +88,12 @@ class _Source:
                 f"{self.name}: its header claims {self.channels} channels; at most {MAX_CHANNELS} "
                 "are read"
             )
+        frames = self._file.frames
         if headers.is_cut(raw):
             raise UserError(
-                f"{self.name}: broken at or after sample {self._file.frames} (its last page is missing)"
+                f"{self.name}: broken at or after sample {frames} (its last page is missing)"
             )
-        known = headers.promised(raw, self._file.frames)
+        known = headers.promised(raw, frames)
         if known is not None and known > size * MOST_SAMPLES_PER_BYTE:
             raise UserError(
                 f"{self.name}: broken: its header claims {known} samples in {size} bytes"

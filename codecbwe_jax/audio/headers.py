@@ -20,13 +20,14 @@ def promised(file: BinaryIO, frames: int) -> int | None:
     """Samples that a file should hold.
 
     Args:
-      file: at its beginning.
+      file: to read from any place.
       frames: what libsndfile says.
 
     Returns:
       The header's word; `frames` if the format has none of its own, None if it is not known
       without decoding.
     """
+    file.seek(0)
     head = file.read(12)
     if head[:4] in (b"RIFF", b"RF64", b"RIFX"):
         return _wav(file, frames, ">" if head[:4] == b"RIFX" else "<")
@@ -34,6 +35,10 @@ def promised(file: BinaryIO, frames: int) -> int | None:
         return _aiff(file, frames)
     if head[:4] == b"fLaC":
         return (struct.unpack(">Q", file.read(14)[6:14])[0] & (1 << 36) - 1) or None
+    if head[:4] == b"OggS":
+        is_vorbis = file.read(23)[16:] == b"\x01vorbis"
+        # a page whose checksum is wrong is left out without a word
+        return max(frames, _last_position(file)) if is_vorbis else frames
     if head[:3] == b"ID3" or head[:1] == b"\xff":
         return frames if _tagged(file, head) else None
     return frames
@@ -48,11 +53,21 @@ def is_cut(file: BinaryIO) -> bool:
     file.seek(0)
     if file.read(4) != b"OggS":
         return False
+    page = _last_page(file)
+    return len(page) < 6 or not page[5] & 4
+
+
+def _last_page(file: BinaryIO) -> bytes:
     end = file.seek(0, 2)
     file.seek(max(0, end - 2 * PAGE_LIMIT))
     tail = file.read()
-    last = tail.rfind(b"OggS")
-    return last < 0 or len(tail) < last + 6 or not tail[last + 5] & 4
+    return tail[max(tail.rfind(b"OggS"), 0) :]
+
+
+def _last_position(file: BinaryIO) -> int:
+    """Samples up to the end of an Ogg file's last page."""
+    page = _last_page(file)
+    return struct.unpack("<q", page[6:14])[0] if len(page) >= 14 else 0
 
 
 def _chunks(file: BinaryIO, order: str) -> Iterator[tuple[bytes, int]]:
