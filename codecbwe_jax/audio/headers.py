@@ -11,8 +11,11 @@ UNKNOWN_SIZE = 0x7FFFF000
 # Formats of which a chunk of data holds whole samples: PCM, float, A-law, mu-law, extensible.
 PLAIN_FORMATS = (1, 3, 6, 7, 0xFFFE)
 PLAIN_AIFC = (b"NONE", b"twos", b"sowt", b"fl32", b"FL32", b"fl64", b"FL64", b"alaw", b"ulaw")
-# An ID3 tag with a picture may lie before an MP3's first frame.
-TAG_LIMIT = 1 << 24
+MPEG_1_KBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+MPEG_2_KBITS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+# Samples that an MP3's encoder put before and after the sound, which are cut off, and the frame of
+# the tag: 576 to 2257 before, up to 2304 after.
+MP3_DELAY = 5 * 1152
 PAGE_LIMIT = 1 << 16
 
 
@@ -40,7 +43,9 @@ def promised(file: BinaryIO, frames: int) -> int | None:
         # a page whose checksum is wrong is left out without a word
         return max(frames, _last_position(file)) if is_vorbis else frames
     if head[:3] == b"ID3" or head[:1] == b"\xff":
-        return frames if _tagged(file, head) else None
+        held = _mp3(file, head)
+        # what the tag counts and libsndfile trusts, or guesses where there is no tag
+        return frames if abs(held - frames) <= MP3_DELAY else max(held, frames)
     return frames
 
 
@@ -109,11 +114,33 @@ def _aiff(file: BinaryIO, frames: int) -> int:
     return frames
 
 
-def _tagged(file: BinaryIO, head: bytes) -> bool:
-    """Whether an MP3 begins with a frame that counts the others."""
+def _mp3(file: BinaryIO, head: bytes) -> int:
+    """Samples in the frames of an MP3; 0 if it has none of layer III."""
     skip = 0
     if head[:3] == b"ID3":
         skip = 10 + sum((byte & 127) << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
-    file.seek(min(skip, TAG_LIMIT))
-    first = file.read(4096)
-    return any(word in first for word in (b"Xing", b"Info", b"VBRI"))
+    file.seek(skip)
+    data, place, total, kind = file.read(), 0, 0, None
+    while 0 <= place <= len(data) - 4:
+        size, samples = _mp3_frame(data[place : place + 4])
+        # version, layer and rate stay the same: what differs only looks like a frame
+        its_kind = (data[place + 1] & 0xFE, data[place + 2] & 0x0C)
+        if size and its_kind == (kind or its_kind):
+            kind, total, place = its_kind, total + samples, place + size
+        else:
+            place = data.find(b"\xff", place + 1)
+    return total
+
+
+def _mp3_frame(header: bytes) -> tuple[int, int]:
+    """(bytes, samples) of a frame of layer III, (0, 0) if this begins none."""
+    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
+    bitrate, rate = header[2] >> 4, header[2] >> 2 & 3
+    is_frame = header[0] == 0xFF and header[1] >> 5 == 7 and version != 1 and layer == 1
+    if not is_frame or bitrate in (0, 15) or rate == 3:
+        return 0, 0
+    is_first = version == 3
+    hz = (44100, 48000, 32000)[rate] // {3: 1, 2: 2, 0: 4}[version]
+    kbits = (MPEG_1_KBITS if is_first else MPEG_2_KBITS)[bitrate - 1]
+    padding = header[2] >> 1 & 1
+    return (144 if is_first else 72) * 1000 * kbits // hz + padding, 1152 if is_first else 576

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from codecbwe_jax import atomic
 from codecbwe_jax.audio import files
 from codecbwe_jax.errors import UserError
 
@@ -110,3 +111,34 @@ def test_what_is_not_finite_is_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UserError, match="record 5: sample 123 is NaN"):
         files.encode(bad, 48000, "record 5")
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+def test_an_mp3_without_a_count_is_whole_or_refused(mode: str, tmp_path: Path) -> None:
+    """libsndfile guesses the length by the first frame's size, and reads no further."""
+    path = tmp_path / "x.mp3"
+    # silence first: the first frames are smaller than the average
+    waveform = np.concatenate([np.zeros(24000, np.float32), NOISE])
+    soundfile.write(path, waveform, 48000, format="MP3", bitrate_mode=mode, compression_level=0.5)
+    data = path.read_bytes()
+    first = data.index(data[:2], 4)
+    path.write_bytes(data[first:])
+    if mode == "CONSTANT":
+        # the encoder's delay and padding stay in: at most five frames
+        assert 0 <= len(files.read(path)[0]) - len(waveform) <= 5 * 1152
+    else:
+        with pytest.raises(UserError, match="broken at or after sample"):
+            files.read(path)
+
+
+def test_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
+    """/dev/full takes no byte: what is written to it fails as on a full disk."""
+    with pytest.raises(UserError, match=r"x\.txt: cannot be written \(No space left on device\)"):
+        write_full(tmp_path / "x.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_full(path: Path) -> None:
+    with atomic.whole(path) as partial:
+        partial.symlink_to("/dev/full")
+        partial.write_text("text")
