@@ -8,7 +8,12 @@ class UserError(ValueError):
     characters, which names of files may hold, are escaped."""
 
     def __str__(self) -> str:
-        return "".join(c if c.isprintable() else _escape(c) for c in super().__str__())
+        return one_line(super().__str__())
+
+
+def one_line(text: str) -> str:
+    """A text with what cannot be printed escaped."""
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
 def _escape(character: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from codecbwe_jax.audio import files
-from codecbwe_jax.errors import UserError
+from codecbwe_jax.errors import UserError, one_line
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
@@ -87,7 +87,7 @@ def each_file(
     for source, target in pairs:
         try:
             work(source, target)
-            print(f"{source} -> {target}", flush=True)
+            print(one_line(f"{source} -> {target}"), flush=True)
         except UserError as error:
             skipped.append((source, str(error)))
             print(f"skipped: {error}", file=sys.stderr, flush=True)
@@ -98,7 +98,7 @@ def each_file(
         names = ", ".join(str(source) for source, _ in skipped[:SHOWN])
         more = f" and {len(skipped) - SHOWN} more" if len(skipped) > SHOWN else ""
         told = f"{len(pairs) - len(skipped)} {done}, {len(skipped)} skipped: {names}{more}"
-        print(UserError(told), file=sys.stderr)
+        print(one_line(told), file=sys.stderr)
     return skipped
 
 
@@ -177,4 +177,5 @@ def redecode_file(
 
 def _say_clipped(writer: files.Writer, target: Path) -> None:
     if writer.clipped:
-        print(f"{target}: {writer.clipped} samples beyond full scale were clipped", flush=True)
+        told = f"{target}: {writer.clipped} samples beyond full scale were clipped"
+        print(one_line(told), flush=True)

@@ -127,6 +127,8 @@ def test_bad_chunks_take_nothing(program) -> None:
         extender.push(np.zeros((2, 3)))
     with pytest.raises(UserError, match="NaN"):
         extender.push(np.array([0.0, np.nan]))
+    with pytest.raises(UserError, match=r"sample 1 is 3e\+38"):
+        extender.push(np.array([0.0, 3e38]))
     assert len(extender.flush()) == 0
 
 
