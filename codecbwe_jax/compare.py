@@ -19,7 +19,8 @@ from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import BASELINES, Model, load_model
 from codecbwe_jax.systems.facts import facts
-from codecbwe_jax.training.loop import find_recordings, starting_model, train
+from codecbwe_jax.training.data import find_recordings
+from codecbwe_jax.training.loop import starting_model, train
 
 CLIPS = 12
 

@@ -23,8 +23,9 @@ from codecbwe_jax.inference.tokens import decode_files, encode_files
 from codecbwe_jax.interop.export import export_torch
 from codecbwe_jax.systems.facts import facts
 from codecbwe_jax.training.cache import write_cache
+from codecbwe_jax.training.data import find_recordings
 from codecbwe_jax.training.interruption import Interrupted
-from codecbwe_jax.training.loop import find_recordings, train
+from codecbwe_jax.training.loop import train
 
 CODEC_CONFIG = "configs/codec_tiny.py:quick"
 CONFIG = "configs/ap_bwe.py:tiny_codec"

@@ -58,6 +58,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.path = ""
     # the same for validation; if empty, speakers are held out of data.path
     config.data.valid_path = ""
+    # a regular expression that finds the speaker in a file's path below data.path, by its group
+    # "speaker" or its first; "" knows usual names, else takes the folder, or what is before a _
+    config.data.speaker_pattern = ""
     config.data.valid_share = 0.1
     # of the output
     config.data.segment_samples = 24_000

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "codecbwe_jax"
 # A room imports only rooms on its own floor or below (docs/architecture.md).
 FLOORS = {
-    "errors": 0, "atomic": 0, "audio": 0, "config": 0,
+    "errors": 0, "atomic": 0, "audio": 0, "config": 0, "json_lines": 0,
     "data": 1, "nn": 1,
     "discriminators": 2, "losses": 2, "codec": 2, "decoders": 2,
     "interop.weights": 1, "interop.files": 1,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from codecbwe_jax.corpora import storage
 from codecbwe_jax.corpora.builder import CorpusBuilder, CorpusConfig
 from codecbwe_jax.corpora.chapters import Chapter, Settings, Utterance
-from codecbwe_jax.data.recordings import facts_of, text_of
+from codecbwe_jax.data.recordings import bandwidth_of, facts_of, text_of
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.json_lines import Row
 
 
 class HifiTts2(CorpusBuilder):
@@ -41,63 +40,51 @@ class HifiTts2(CorpusBuilder):
 
     def chapters(self, source: str) -> Iterable[Chapter]:
         said = {}
-        for row in _rows(source, "manifest_44khz.json", ("audio_filepath", "duration")):
-            said[row["audio_filepath"]] = _utterance(row)
-        for row in _rows(source, "chapters_44khz.json", ("utterances",)):
-            places = tuple(row[k] for k in ("chapter_filepath", "url") if row.get(k))
-            try:
-                found = [
-                    _in_chapter(said.pop(part["audio_filepath"]), part, row)
-                    for part in row["utterances"]
-                    if part["audio_filepath"] in said
-                ]
-            except KeyError as missing:
-                where = " or ".join(places)
-                raise UserError(f"{source}: {where}: an utterance has no {missing}") from None
+        for row in _rows(source, "manifest_44khz.json"):
+            row.require("audio_filepath", "duration")
+            said[row.text("audio_filepath")] = _utterance(row)
+        for row in _rows(source, "chapters_44khz.json"):
+            places = tuple(filter(None, (row.text("chapter_filepath"), row.text("url"))))
+            found = [
+                _in_chapter(said.pop(part.text("audio_filepath")), part, row)
+                for part in row.parts("utterances")
+                if part.text("audio_filepath") in said
+            ]
             if found:
-                yield Chapter(places, row.get("duration"), tuple(found))
+                yield Chapter(places, row.number("duration", "seconds"), tuple(found))
         for utterance in said.values():  # of no chapter: there is its own file, or nothing
             yield Chapter((), None, (utterance,))
 
 
-def _rows(source: str, name: str, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _rows(source: str, name: str) -> Iterator[Row]:
     places = [storage.joined(source, name), storage.joined(source, f"44khz/{name}")]
     place = next((p for p in places if storage.exists(p)), None)
     if place is None:
         raise UserError(f"{places[0]}: no such file, and none in 44khz/; HiFi-TTS2 comes with it")
-    with storage.local(place) as path, path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-                missing = [field for field in fields if field not in row]
-            except (json.JSONDecodeError, TypeError):
-                missing = fields
-            if missing:
-                raise UserError(
-                    f"{place}:{number}: expected a JSON object with {', '.join(missing)}, "
-                    f"got {line[:60]!r}"
-                )
-            yield row
+    yield from storage.json_rows(place)
 
 
-def _utterance(row: dict[str, Any]) -> Utterance:
-    bandwidth = row.get("bandwidth")
+def _utterance(row: Row) -> Utterance:
+    name = row.text("audio_filepath")
     return Utterance(
-        title=row["audio_filepath"],
-        speaker=str(row.get("speaker") or row["audio_filepath"].split("/")[0]),
-        split=str(row.get("set") or "train"),
-        seconds=row["duration"],
-        file=row["audio_filepath"],
-        bandwidth_hz=None if bandwidth is None else int(bandwidth),
+        title=name,
+        speaker=row.text("speaker") or name.split("/")[0],
+        split=row.text("set") or "train",
+        seconds=row.needed("duration", "seconds"),
+        file=name,
+        bandwidth_hz=bandwidth_of(row),
         facts=facts_of(row),
         text=text_of(row),
     )
 
 
-def _in_chapter(utterance: Utterance, part: dict[str, Any], chapter: dict[str, Any]) -> Utterance:
+def _in_chapter(utterance: Utterance, part: Row, chapter: Row) -> Utterance:
     bandwidth = utterance.bandwidth_hz
     if bandwidth is None:
-        bandwidth = chapter.get("bandwidth")
+        bandwidth = bandwidth_of(chapter)
     return dataclasses.replace(
-        utterance, offset=part["offset"], seconds=part["duration"], bandwidth_hz=bandwidth
+        utterance,
+        offset=part.needed("offset", "seconds"),
+        seconds=part.needed("duration", "seconds"),
+        bandwidth_hz=bandwidth,
     )

@@ -177,8 +177,8 @@ class WriteShard(beam.DoFn):
         features = reading.features(bool(job.codec))
         with storage.stand_in(shard.file(job)) as path:
             new = shards.NewShard(path, features)
-            for line in storage.read_text(shard.listing(job, corpus_folder.PLAN)).splitlines():
-                chapter = Chapter.from_json(json.loads(line))
+            for row in storage.json_rows(shard.listing(job, corpus_folder.PLAN)):
+                chapter = Chapter.from_json(row.fields)
                 for outcome in reading.outcomes(chapter, job.source, job.settings, self.tokens):
                     if outcome.record is None:
                         left_out.append(outcome.row)
@@ -222,8 +222,7 @@ def written(job: Job, every: Sequence[Shard]) -> Written:
     """
     lengths, left_out, seconds = [], collections.Counter(), 0.0
     for shard in every:
-        text = storage.read_text(shard.listing(job, corpus_folder.INDEX))
-        rows = [json.loads(line) for line in text.splitlines()]
+        rows = [row.fields for row in storage.json_rows(shard.listing(job, corpus_folder.INDEX))]
         stored = [row for row in rows if "left_out" not in row]
         lengths.append(len(stored))
         left_out.update(row["left_out"] for row in rows if "left_out" in row)

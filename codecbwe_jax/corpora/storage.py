@@ -14,7 +14,7 @@ from pathlib import Path
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
-from codecbwe_jax import config
+from codecbwe_jax import config, json_lines
 from codecbwe_jax.errors import UserError
 
 WEB = ("http://", "https://")
@@ -65,6 +65,16 @@ def read_text(path: str) -> str:
     """
     with local(path) as file:
         return file.read_text(encoding="utf-8")
+
+
+def json_rows(path: str) -> Iterator[json_lines.Row]:
+    """JSON objects of a file, one a line.
+
+    Raises:
+      UserError: if there is none, or a line is no JSON object.
+    """
+    with local(path) as file:
+        yield from json_lines.rows(file, path)
 
 
 def write_text(path: str, text: str) -> None:

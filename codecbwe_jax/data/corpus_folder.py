@@ -7,16 +7,17 @@ comes through `tfds.data_source`, without TensorFlow.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from codecbwe_jax import json_lines
 from codecbwe_jax.audio import files
 from codecbwe_jax.data import shards
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.json_lines import Row
 
 # what each shard is to hold, and what it holds
 PLAN, INDEX = "plan", "index"
@@ -41,7 +42,7 @@ def listing_name(split: str, shard: int, count: int) -> str:
     return f"{split}-{shard:05d}-of-{count:05d}.jsonl"
 
 
-def index_rows(folder: Path) -> Iterator[tuple[str, int | None, dict[str, Any]]]:
+def index_rows(folder: Path) -> Iterator[tuple[str, int | None, Row]]:
     """(split, record's place in it, row of the index); no place for what was left out.
 
     Raises:
@@ -50,12 +51,8 @@ def index_rows(folder: Path) -> Iterator[tuple[str, int | None, dict[str, Any]]]
     places: dict[str, int] = {}
     for path in sorted((folder / INDEX).glob("*.jsonl")):
         split = path.name.rsplit("-", 3)[0]
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                raise UserError(f"{path}:{number}: not JSON; make the corpus again") from None
-            if "left_out" in row:
+        for row in json_lines.rows(path):
+            if "left_out" in row.fields:
                 yield split, None, row
             else:
                 place = places.get(split, 0)

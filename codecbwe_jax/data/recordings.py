@@ -1,25 +1,28 @@
-"""Which recordings there are, and which of them a run uses."""
+"""Which recordings there are, and which of them are fit for a run."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import hashlib
+import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from codecbwe_jax import json_lines
 from codecbwe_jax.audio import files
 from codecbwe_jax.config import write_json
-from codecbwe_jax.data import corpus_folder
+from codecbwe_jax.data import corpus_folder, speakers
 from codecbwe_jax.data.bandwidth import measure
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.json_lines import Row
 
-HELD_OUT = re.compile(r"dev|test|valid|eval")
+MANIFEST = "manifest.jsonl"
+# s; what a manifest rounds a duration by does not cut a file's last samples off
+ROUNDING_S = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Recording:
       record: place in the corpus' split, which is then `subset`; None for a file.
       title: what the corpus calls it.
       text: what is said, where the source tells.
+      speaker_known: the speaker is told, or in a known form of names; else guessed.
     """
 
     path: Path
@@ -51,6 +55,7 @@ class Recording:
     record: int | None = None
     title: str = ""
     text: str = ""
+    speaker_known: bool = True
 
     @property
     def seconds(self) -> float:
@@ -103,10 +108,14 @@ class Selection:
 
     def summary(self) -> str:
         """One line: what is used, and how many were left out for what."""
-        hours = sum(r.seconds for r in self.recordings) / 3600
-        speakers = len({r.speaker for r in self.recordings})
-        text = f"{len(self.recordings)} recordings, {60 * hours:.1f} minutes, {speakers} speakers"
-        return text + counted(collections.Counter(why for _, why in self.left_out))
+        return amount(self.recordings) + counted(collections.Counter(w for _, w in self.left_out))
+
+
+def amount(recordings: Sequence[Recording]) -> str:
+    """ "9 recordings, 1.5 minutes, 3 speakers"."""
+    minutes = sum(r.seconds for r in recordings) / 60
+    speakers = len({r.speaker for r in recordings})
+    return f"{len(recordings)} recordings, {minutes:.1f} minutes, {speakers} speakers"
 
 
 def counted(reasons: collections.Counter[str]) -> str:
@@ -118,126 +127,195 @@ def counted(reasons: collections.Counter[str]) -> str:
     return f"; left out {listed}" if listed else ""
 
 
-def find(path: str | Path) -> Selection:
+def find(path: str | Path, speaker_pattern: str = "") -> Selection:
     """List the recordings of a folder, a file list or a manifest. Only headers are read.
 
     Args:
-      path: a folder that `codecbwe corpus` wrote; another folder (its `manifest.jsonl` is used if
-        there is one; else every audio file below it, the speaker being the name of the sub-folder
-        or, directly in the folder, the file name up to the first "_" or "-"); a `.txt` with one
-        path a line; a `.json` or `.jsonl` with one JSON object a line in the manner of HiFi-TTS2
-        (`audio_filepath`, `speaker`, `set`, `duration`, `offset`, `bandwidth`, `wer`, `cer`,
-        `speaker_count`).
+      path: a folder that `codecbwe corpus` wrote; another folder (a `manifest.jsonl` in it, or one
+        in the folder above that lists files of it; else every audio file below it); a `.txt` with
+        one path a line; a `.json` or `.jsonl` with one JSON object a line in the manner of
+        HiFi-TTS2 (`audio_filepath`, `speaker`, `set`, `duration`, `offset`, `bandwidth`, `wer`,
+        `cer`, `speaker_count`).
+      speaker_pattern: who speaks where a manifest does not say it, see `speakers.speaker`.
 
     Raises:
-      UserError: if the path does not exist, names no audio, or a manifest line is malformed.
+      UserError: if the path does not exist, names no audio, or a line is malformed.
     """
     if "://" in str(path):
         raise UserError(f"{path}: mount the bucket and give its folder")
     path = Path(path)
     if path.is_dir() and corpus_folder.is_corpus(path):
         return _corpus(path)
+    left_out: list[tuple[Path, str]] = []
     if path.is_dir():
-        manifest = path / "manifest.jsonl"
-        rows = _manifest(manifest) if manifest.is_file() else _folder(path)
+        stretches, left_out = _folder(path)
     elif not path.is_file():
         raise UserError(f"{path}: no such file or folder; data.path names recordings to train on")
     elif path.suffix == ".txt":
-        lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [({}, path.parent / line.strip()) for line in lines if line.strip()]
+        listed = json_lines.lines(path)
+        stretches = (
+            _Stretch(json_lines.path_of(line, path.parent, f"{path}:{n}")) for n, line in listed
+        )
     elif path.suffix in (".json", ".jsonl"):
-        rows = _manifest(path)
+        stretches = map(_stretch, json_lines.rows(path))
     else:
         raise UserError(f"{path}: give a folder, a .txt list or a .json/.jsonl manifest")
-    selection = _open(rows, path)
+    root = path if path.is_dir() else path.parent
+    selection = _open(stretches, root, speakers.pattern(speaker_pattern))
+    selection.left_out.extend(left_out)
     if not selection.recordings and not selection.left_out:
         raise UserError(f"{path}: no audio files in it ({', '.join(files.SUFFIXES)})")
     return selection
 
 
-def _folder(folder: Path) -> list[tuple[dict[str, Any], Path]]:
-    return [({}, path) for path in files.find(folder)]
+@dataclasses.dataclass(frozen=True)
+class _Stretch:
+    """What a source says of a recording, before its file is opened; times in seconds."""
+
+    path: Path
+    offset: float = 0.0
+    duration: float | None = None
+    speaker: str = ""
+    subset: str = ""
+    bandwidth_hz: int | None = None
+    facts: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    text: str = ""
 
 
-def _manifest(path: Path) -> list[tuple[dict[str, Any], Path]]:
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
+def _stretch(row: Row) -> _Stretch:
+    """Of a manifest's row; its path is relative to the manifest's folder, or absolute."""
+    return _Stretch(
+        path=row.path("audio_filepath"),
+        offset=row.number("offset", "seconds") or 0.0,
+        duration=row.number("duration", "seconds"),
+        speaker=row.text("speaker"),
+        subset=row.text("set"),
+        bandwidth_hz=bandwidth_of(row),
+        facts=facts_of(row),
+        text=text_of(row),
+    )
+
+
+def _folder(folder: Path) -> tuple[Iterable[_Stretch], list[tuple[Path, str]]]:
+    """(what to open, files that its manifest does not list)."""
+    audio = files.find(folder)
+    own = folder / MANIFEST
+    above = folder.resolve().parent / MANIFEST
+    listed: list[_Stretch] = []
+    if own.is_file():
+        listed = list(map(_stretch, json_lines.rows(own)))
+    elif above.is_file():
+        here = _location(folder / "any").parent
+        of_all = map(_stretch, json_lines.rows(above))
+        listed = [s for s in of_all if _location(s.path).is_relative_to(here)]
+    if not listed:
+        return map(_Stretch, audio), []
+    known = {_location(s.path) for s in listed}
+    return listed, [(p, f"not in {MANIFEST}") for p in audio if _location(p) not in known]
+
+
+def _location(path: Path) -> Path:
+    """Where a file stands, without links on the way to it; it may be one itself."""
+    return _resolved(path.parent) / path.name
+
+
+@functools.lru_cache(maxsize=65536)
+def _resolved(folder: Path) -> Path:
+    return folder.resolve()
+
+
+def _open(stretches: Iterable[_Stretch], root: Path, named: re.Pattern[str] | None) -> Selection:
+    recordings, left_out = [], []
+    seen: set[tuple[Path, int, int]] = set()
+    for said in stretches:
         try:
-            row = json.loads(line)
-            rows.append((row, path.parent / row["audio_filepath"]))
-        except (json.JSONDecodeError, KeyError, TypeError):
-            raise UserError(
-                f"{path}:{number}: expected a JSON object with audio_filepath, got {line[:60]!r}"
-            ) from None
-    return rows
-
-
-def _open(rows: Iterable[tuple[dict[str, Any], Path]], source: Path) -> Selection:
-    root = source if source.is_dir() else source.parent
-    recordings, broken = [], []
-    for row, path in rows:
-        try:
-            total, rate, _ = files.info(path)
+            total, rate, _ = files.info(said.path)
         except UserError as error:
-            reason = str(error).removeprefix(f"{path}: ")
-            broken.append((path, reason))
+            left_out.append((said.path, str(error).removeprefix(f"{said.path}: ")))
             continue
-        start = int(row.get("offset", 0.0) * rate)
-        length = int(row["duration"] * rate) if "offset" in row else total
-        recordings.append(
-            Recording(
-                path=path,
-                speaker=str(row.get("speaker") or _speaker(path, root)),
-                start=start,
-                samples=min(length, total - start),
-                rate=rate,
-                bandwidth_hz=row.get("bandwidth"),
-                subset=str(row.get("set") or ""),
-                facts=facts_of(row),
-                text=text_of(row),
-            )
-        )
-    return Selection(recordings, broken)
+        start, samples = _place(said, total, rate)
+        stretch = (said.path, start, samples)
+        if samples <= 0:
+            left_out.append((said.path, "its offset or duration is not in the file"))
+        elif stretch in seen:
+            left_out.append((said.path, "listed twice"))
+        else:
+            seen.add(stretch)
+            recordings.append(_recording(said, start, samples, rate, root, named))
+    return Selection(recordings, left_out)
+
+
+def _place(said: _Stretch, total: int, rate: int) -> tuple[int, int]:
+    """(first sample, samples), of a file of so many; no samples if it is not in the file."""
+    if said.offset < 0 or said.offset * rate >= total:
+        return 0, 0
+    start = int(said.offset * rate)
+    left = total - start
+    if said.duration is None or said.duration > left / rate - ROUNDING_S:
+        return start, left if said.duration is None or said.duration > 0 else 0
+    return start, int(said.duration * rate)
+
+
+def _recording(
+    said: _Stretch, start: int, samples: int, rate: int, root: Path, named: re.Pattern[str] | None
+) -> Recording:
+    who = speakers.Speaker(said.speaker, known=True)
+    if not who.name:
+        inside = said.path.is_relative_to(root)
+        who = speakers.speaker(said.path.relative_to(root) if inside else said.path, named)
+    return Recording(
+        path=said.path,
+        speaker=who.name,
+        start=start,
+        samples=samples,
+        rate=rate,
+        bandwidth_hz=said.bandwidth_hz,
+        subset=said.subset,
+        facts=said.facts,
+        text=said.text,
+        speaker_known=who.known,
+    )
 
 
 def _corpus(folder: Path) -> Selection:
     recordings, left_out = [], []
     for split, record, row in corpus_folder.index_rows(folder):
+        title = row.text("title")
         if record is None:
-            left_out.append((folder / row["title"], row["left_out"]))
+            left_out.append((folder / title, row.text("left_out")))
             continue
         recordings.append(
             Recording(
                 path=folder,
-                speaker=row["speaker"],
+                speaker=row.text("speaker"),
                 start=0,
-                samples=row["samples"],
-                rate=row["rate"],
-                bandwidth_hz=row.get("bandwidth"),
+                samples=int(row.needed("samples")),
+                rate=int(row.needed("rate")),
+                bandwidth_hz=bandwidth_of(row),
                 subset=split,
                 facts=facts_of(row),
                 record=record,
-                title=row["title"],
+                title=title,
             )
         )
     return Selection(recordings, left_out)
 
 
-def facts_of(row: Mapping[str, Any]) -> dict[str, float]:
+def facts_of(row: Row) -> dict[str, float]:
     """Of a manifest's row what filters ask for: "wer", "cer", "speaker_count", where known."""
-    return {k: row[k] for k in ("wer", "cer", "speaker_count") if row.get(k) is not None}
+    values = {name: row.number(name) for name in ("wer", "cer", "speaker_count")}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def text_of(row: Mapping[str, Any]) -> str:
+def bandwidth_of(row: Row) -> int | None:
+    """In Hz, of a manifest's row; None if it does not tell."""
+    hz = row.number("bandwidth", "Hz")
+    return None if hz is None else int(hz)
+
+
+def text_of(row: Row) -> str:
     """What is said, of a manifest's row; "" if it does not tell."""
-    return str(row.get("normalized_text") or row.get("text") or "")
-
-
-def _speaker(path: Path, root: Path) -> str:
-    relative = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
-    return relative.parts[-2] if len(relative.parts) > 1 else re.split(r"[_-]", path.stem)[0]
+    return row.text("normalized_text") or row.text("text")
 
 
 def select(
@@ -258,8 +336,6 @@ def select(
     """
 
     def judge(r: Recording) -> str | None:
-        if r.subset and r.subset != "train" and not HELD_OUT.search(r.subset):
-            return f"set {r.subset}"
         reason = unfit(r.seconds, r.facts, min_seconds, max_seconds, max_wer, max_cer)
         if reason:
             return reason
@@ -337,30 +413,3 @@ def wide_enough(selection: Selection, rate: int, min_bandwidth_hz: float) -> Sel
         return None
 
     return selection.keep(judge)
-
-
-def split(recordings: Sequence[Recording], share: float) -> tuple[list[Recording], list[Recording]]:
-    """Divide into training and validation, by the source's own sets where it has them, else by
-    speaker, or by clip where there is one speaker.
-
-    Args:
-      recordings: to divide.
-      share: of validation where the source does not say, at least one speaker or clip.
-
-    Returns:
-      (training, validation). The choice depends on names only, not on their order.
-    """
-    if any(HELD_OUT.search(r.subset) for r in recordings):
-        held = [r for r in recordings if HELD_OUT.search(r.subset)]
-        return [r for r in recordings if not HELD_OUT.search(r.subset)], held
-    by_speaker = len({r.speaker for r in recordings}) > 1
-
-    def unit(r: Recording) -> str:
-        return r.speaker if by_speaker else f"{r.name}:{r.start}"
-
-    names = sorted(
-        {unit(r) for r in recordings}, key=lambda n: hashlib.sha256(n.encode()).hexdigest()
-    )
-    held_names = set(names[: max(1, round(share * len(names)))]) if len(names) > 1 else set()
-    train = [r for r in recordings if unit(r) not in held_names]
-    return train, [r for r in recordings if unit(r) in held_names]

@@ -25,8 +25,8 @@ from codecbwe_jax.data import codec_pairs, shards
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.training import codec_input, devices
+from codecbwe_jax.training.data import find_recordings
 from codecbwe_jax.training.logs import ProgressReport
-from codecbwe_jax.training.loop import find_recordings
 
 NAME = "codec_pairs"
 CHUNKS_PER_SHARD = 1024

@@ -16,7 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
+from codecbwe_jax import json_lines
 from codecbwe_jax.config import write_text
+from codecbwe_jax.errors import UserError
 from codecbwe_jax.evaluation.evaluators import Audio, Image
 from codecbwe_jax.training.cluster import is_leader
 
@@ -32,12 +34,10 @@ class MetricsFile:
     def __init__(self, path: Path, step: int) -> None:
         kept = []
         if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    if json.loads(line)["step"] <= step:
-                        kept.append(line)
-                except (json.JSONDecodeError, KeyError):
-                    break  # the line that a killed process was writing
+            with contextlib.suppress(UserError):  # at the line that a killed process was writing
+                for row in json_lines.rows(path):
+                    if row.needed("step") <= step:
+                        kept.append(json.dumps(row.fields))
         write_text(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a", encoding="utf-8")
 

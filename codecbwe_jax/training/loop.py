@@ -24,6 +24,7 @@ from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import Model, load_model
 from codecbwe_jax.objectives.turn import Objective
 from codecbwe_jax.training import checkpoints, cluster, codec_input, devices, logs, optimizers
+from codecbwe_jax.training.data import find_recordings
 from codecbwe_jax.training.interruption import Interrupted, Interruption
 from codecbwe_jax.training.profiling import Profile
 from codecbwe_jax.training.step import init_state, make_step
@@ -188,43 +189,6 @@ def starting_model(config: ConfigDict, name: str) -> Model:
     state, _ = fresh_state(config, objective, key)
     _start(state, objective.generator, config, system, codec)
     return Model(name, system, state["params"][objective.generator], {})
-
-
-def find_recordings(
-    config: ConfigDict, rate: int, workdir: Path
-) -> tuple[list[recordings.Recording], list[recordings.Recording]]:
-    """Recordings to train on and to validate on, with what was left out and why printed."""
-    data = config.data
-    if not data.path:
-        raise UserError("config.data.path is empty: give --config.data.path=FOLDER")
-
-    def load(path: str) -> recordings.Selection:
-        chosen = recordings.select(
-            recordings.find(path),
-            data.min_seconds,
-            data.max_seconds,
-            data.max_wer,
-            data.max_cer,
-            data.speakers,
-        )
-        if data.bandwidth == "measure":
-            chosen = recordings.measured(chosen, workdir / "bandwidth.json")
-        chosen = recordings.wide_enough(chosen, rate, data.min_bandwidth_hz or rate / 4)
-        print(f"{path}: {chosen.summary()}", flush=True)
-        for file, reason in chosen.left_out[:10]:
-            print(f"  left out {file}: {reason}", flush=True)
-        if len(chosen.left_out) > 10:
-            print(f"  ... and {len(chosen.left_out) - 10} more", flush=True)
-        return chosen
-
-    if data.valid_path:
-        train_set = load(data.path).recordings
-        valid_set = load(data.valid_path).recordings
-    else:
-        train_set, valid_set = recordings.split(load(data.path).recordings, data.valid_share)
-    if not train_set:
-        raise UserError(f"{data.path}: no recording is left to train on (reasons above)")
-    return train_set, valid_set
 
 
 def pair_settings(config: ConfigDict, system: systems.System) -> pipeline.PairSettings:

@@ -79,7 +79,7 @@ def test_hifi_tts2_is_cut_resampled_and_chosen_by_its_manifest(
         # half of a 16-bit step
         np.testing.assert_allclose(r.read()[0][:, 0], expected, atol=2**-16 + 1e-7)
         np.testing.assert_array_equal(r.read(1000, 50)[0], r.read()[0][1000:1050])
-    train, held = recordings.split(found, 0.5)
+    train, held = split.divide(found, 0.5)
     assert [r.subset for r in train + held] == ["train", "dev_seen"]
 
 

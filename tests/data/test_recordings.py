@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from codecbwe_jax.audio import files
-from codecbwe_jax.data import recordings
+from codecbwe_jax.data import recordings, split
 from codecbwe_jax.data.bandwidth import measure
 from codecbwe_jax.errors import UserError
 
@@ -46,20 +46,23 @@ def test_a_manifest_has_offsets_and_filters(tmp_path: Path) -> None:
     row = {"audio_filepath": "chapter.wav", "speaker": "7", "duration": 0.5, "offset": 1.0}
     rows = [
         {**row, "set": "train", "wer": 0.02},
-        {**row, "set": "train", "wer": 0.4},
-        {**row, "set": "train", "speaker_count": 2},
-        {**row, "set": "reject"},
+        {**row, "set": "train", "wer": 0.4, "offset": 0.1},
+        {**row, "set": "train", "speaker_count": 2, "offset": 0.2},
+        {**row, "set": "reject", "offset": 0.3},
         {**row, "set": "train", "duration": 0.05},
-        {**row, "set": "dev_unseen"},
+        {**row, "set": "dev_unseen", "offset": 0.4},
+        {**row, "set": "train"},
     ]
     path = tmp_path / "manifest.jsonl"
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     found = recordings.find(path)
     assert (found.recordings[0].start, found.recordings[0].samples) == (48000, 24000)
-    chosen = recordings.select(found, min_seconds=0.1, max_wer=0.1)
+    used = split.only(found, lambda r: split.trains(r) or split.validates(r))
+    chosen = recordings.select(used, min_seconds=0.1, max_wer=0.1)
     assert [r.subset for r in chosen.recordings] == ["train", "dev_unseen"]
-    assert len(chosen.left_out) == 4
-    train, held = recordings.split(chosen.recordings, 0.5)
+    assert [why for _, why in found.left_out] == ["listed twice"]
+    assert {"set reject", "several speakers", "0.05 s long"} < {w for _, w in chosen.left_out}
+    train, held = split.divide(chosen.recordings, 0.5)
     assert [r.subset for r in train + held] == ["train", "dev_unseen"]
 
 
@@ -87,10 +90,10 @@ def test_speakers_are_never_in_both_parts(tmp_path: Path) -> None:
         for c in range(3):
             write(tmp_path / f"s{s}" / f"{c}.wav", 0.1)
     found = recordings.find(tmp_path).recordings
-    train, held = recordings.split(found, 0.3)
+    train, held = split.divide(found, 0.3)
     assert {r.speaker for r in train} & {r.speaker for r in held} == set()
     assert len({r.speaker for r in held}) == 2
-    shuffled = recordings.split(found[::-1], 0.3)
+    shuffled = split.divide(found[::-1], 0.3)
     assert {r.speaker for r in shuffled[1]} == {r.speaker for r in held}
 
 

@@ -17,7 +17,7 @@ from codecbwe_jax.config import load_config
 from codecbwe_jax.data import codec_pairs, pipeline
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.training import cache, codec_input
-from codecbwe_jax.training.loop import find_recordings
+from codecbwe_jax.training.data import find_recordings
 from tests.conftest import MICRO, run_cli
 
 
