@@ -13,6 +13,7 @@ from typing import Any
 
 from codecbwe_jax.errors import UserError
 
+LONGEST_NAME = 255  # bytes, of a file on Linux
 SHOWN = 60  # characters of a bad line in a message
 
 
@@ -138,11 +139,11 @@ def path_of(text: str, folder: Path, where: str) -> Path:
       UserError: if no file can have it.
     """
     try:
-        os.fsencode(text)
+        parts = os.fsencode(text).split(b"/")
     except UnicodeEncodeError:
-        text = "\0"
-    if "\0" in text:
-        raise UserError(f"{where}: a path has characters that no file's name has")
+        parts = [b"\0"]
+    if any(b"\0" in part or len(part) > LONGEST_NAME for part in parts):
+        raise UserError(f"{where}: {_shown(text)} cannot be a path")
     return folder / text
 
 

@@ -27,7 +27,7 @@ from codecbwe_jax import corpora
 from codecbwe_jax.audio import files
 from codecbwe_jax.corpora import storage
 from codecbwe_jax.corpora.chapters import Chapter, Settings, Utterance, choose, into_shards
-from codecbwe_jax.data import recordings, shards, synthetic, split
+from codecbwe_jax.data import recordings, shards, split, synthetic
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from tests.conftest import MICRO, run_cli

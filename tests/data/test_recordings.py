@@ -144,3 +144,32 @@ def test_measurements_are_remembered(tmp_path: Path, corpus: Path) -> None:
     again = recordings.measured(recordings.find(corpus), tmp_path / "cache.json")
     assert {r.bandwidth_hz for r in again.recordings} == {123}
     assert {r.bandwidth_hz for r in first.recordings} != {123}
+
+
+def test_a_folder_goes_by_the_manifest_above_it(tmp_path: Path) -> None:
+    """Rows of other folders are not of it; files that no row lists are left out by that reason."""
+    for name in ("a/1.wav", "a/2.wav", "b/3.wav"):
+        write(tmp_path / name)
+    rows = [{"audio_filepath": n, "speaker": n[2]} for n in ("a/1.wav", "b/3.wav")]
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    found = recordings.find(tmp_path / "a")
+    assert [(r.path.name, r.speaker) for r in found.recordings] == [("1.wav", "1")]
+    assert [(p.name, why) for p, why in found.left_out] == [("2.wav", "not in manifest.jsonl")]
+
+
+def test_a_speaker_with_most_of_the_data_is_not_held_out(tmp_path: Path) -> None:
+    """Nor is one of two; then clips are, and never more than half of them."""
+    for speaker, seconds in (("a", 4.0), ("b", 0.5), ("c", 0.5)):
+        write(tmp_path / "three" / speaker / "1.wav", seconds)
+    train, held = split.divide(recordings.find(tmp_path / "three").recordings, 0.05)
+    assert "a" in {r.speaker for r in train} and len(held) == 1
+    alone = [r for r in train if r.speaker == "a"]
+    assert split.divide(alone, 0.05) == (alone, [])
+
+
+@pytest.mark.parametrize("offset", [-1, 99, 0.5])
+def test_a_stretch_that_is_not_in_the_file_is_left_out(tmp_path: Path, offset: float) -> None:
+    write(tmp_path / "x.wav", 0.5)
+    (tmp_path / "m.jsonl").write_text(json.dumps({"audio_filepath": "x.wav", "offset": offset}))
+    found = recordings.find(tmp_path / "m.jsonl")
+    assert not found.recordings and "not in the file" in found.left_out[0][1]
