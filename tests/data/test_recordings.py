@@ -162,7 +162,8 @@ def test_a_speaker_with_most_of_the_data_is_not_held_out(tmp_path: Path) -> None
     for speaker, seconds in (("a", 4.0), ("b", 0.5), ("c", 0.5)):
         write(tmp_path / "three" / speaker / "1.wav", seconds)
     train, held = split.divide(recordings.find(tmp_path / "three").recordings, 0.05)
-    assert "a" in {r.speaker for r in train} and len(held) == 1
+    assert "a" in {r.speaker for r in train}
+    assert len(held) == 1
     alone = [r for r in train if r.speaker == "a"]
     assert split.divide(alone, 0.05) == (alone, [])
 
@@ -172,4 +173,5 @@ def test_a_stretch_that_is_not_in_the_file_is_left_out(tmp_path: Path, offset: f
     write(tmp_path / "x.wav", 0.5)
     (tmp_path / "m.jsonl").write_text(json.dumps({"audio_filepath": "x.wav", "offset": offset}))
     found = recordings.find(tmp_path / "m.jsonl")
-    assert not found.recordings and "not in the file" in found.left_out[0][1]
+    assert not found.recordings
+    assert "not in the file" in found.left_out[0][1]
