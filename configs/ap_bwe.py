@@ -17,6 +17,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from codecbwe_jax.config import load_config
+from codecbwe_jax.data.lowpass import LOWPASSES
 
 VARIANTS = ("", "house", "tiny", "tiny_codec")
 
@@ -113,7 +114,7 @@ def house(config: ConfigDict) -> None:
     config.optimizers.default.decay = 0.999996
     config.optimizers.default.decay_every = 1
     config.data.segment_samples = 24_000
-    config.data.lowpass = ("hann24", "soxr_hq", "soxr_vhq", "kaiser16", "random_sinc")
+    config.data.lowpass = tuple(LOWPASSES)
     config.data.gain_db = (-12.0, 6.0)
     config.data.balance_speakers = True
     config.train.steps = 400_000

@@ -11,6 +11,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from codecbwe_jax.config import load_config
+from codecbwe_jax.data.lowpass import LOWPASSES
 
 WORDS = ("tiny", "codec", "32k")
 
@@ -51,7 +52,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
     config.data.input = "codec_online" if "codec" in words else "lowpass"
     config.data.segment_samples = rate
-    config.data.lowpass = ("hann24", "soxr_hq", "soxr_vhq", "kaiser16", "random_sinc")
+    config.data.lowpass = tuple(LOWPASSES)
     config.data.gain_db = (-12.0, 6.0)
     config.checkpoint.best = "valid/lsd_high"
     if "tiny" in words:
