@@ -130,6 +130,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--report", type=_path, required=True, help="folder to make")
     evaluate.add_argument("--clips", type=int, default=20, help="at most so many (default 20)")
     evaluate.add_argument("--visqol", action="store_true")
+    evaluate.add_argument(
+        "--lowpass",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="filter of the models' input, or all; may be repeated (default: soxr's HQ)",
+    )
     evaluate.add_argument("--overwrite", action="store_true")
     evaluate.set_defaults(run=_evaluate)
 
@@ -330,6 +337,7 @@ def _decode(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from codecbwe_jax.data import recordings
+    from codecbwe_jax.data.lowpass import LOWPASSES
     from codecbwe_jax.evaluation.evaluate import evaluate
     from codecbwe_jax.evaluation.report import text_table, write_report
     from codecbwe_jax.inference.compilation import enable_cache
@@ -346,8 +354,14 @@ def _evaluate(args: argparse.Namespace) -> None:
     if not found.recordings:
         raise UserError(f"{args.data}: no recording that can be read")
     step = -(-len(found.recordings) // args.clips)
+    lowpasses = tuple(LOWPASSES) if "all" in args.lowpass else tuple(dict.fromkeys(args.lowpass))
     result = evaluate(
-        models, found.recordings[::step], args.report, visqol=args.visqol, codec=codec
+        models,
+        found.recordings[::step],
+        args.report,
+        visqol=args.visqol,
+        codec=codec,
+        lowpasses=lowpasses,
     )
     heard = f", as the codec {args.codec} gives them" if codec else ""
     notes = [f"Recordings: {args.data}{heard}"]

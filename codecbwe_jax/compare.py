@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 
 from codecbwe_jax.config import load_config, read_json, write_json
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.evaluation.evaluate import COMPARED, Evaluation, Row, evaluate
+from codecbwe_jax.evaluation.columns import COMPARED
+from codecbwe_jax.evaluation.evaluate import Evaluation, Row, evaluate
 from codecbwe_jax.evaluation.listening import write_listening_page
 from codecbwe_jax.evaluation.report import text_table, write_report
 from codecbwe_jax.evaluation.speed import one_thread_factor

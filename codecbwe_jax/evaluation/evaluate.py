@@ -14,108 +14,45 @@ import soxr
 
 from codecbwe_jax.audio import files
 from codecbwe_jax.config import write_json
+from codecbwe_jax.data.lowpass import LOWPASSES
 from codecbwe_jax.data.pipeline import read_segment
 from codecbwe_jax.data.recordings import Recording
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.evaluation import metrics
-from codecbwe_jax.evaluation.visqol import visqol_audio
+from codecbwe_jax.evaluation.columns import FIGURES, RECONSTRUCTION, VISQOL, Figure
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import Model
 from codecbwe_jax.inference.token_decoder import TokenDecoder
 from codecbwe_jax.inference.windows import zeros_after
-
-
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    """A column of a report.
-
-    Attributes:
-      key: its name in scores.json.
-      title: its heading.
-      formula: what exactly is computed.
-      compute: of (estimate, target, rate in Hz, input's band edge in Hz).
-    """
-
-    key: str
-    title: str
-    formula: str
-    compute: Callable[[np.ndarray, np.ndarray, int, float], float]
-
-
-_LSD = "log10 power, STFT 2048/512 Hann, clamp 1e-8, mean over frames of RMS over bins"
-FIGURES = (
-    Figure("lsd", "LSD", f"AP-BWE's: {_LSD}", lambda s, t, r, c: metrics.lsd(s, t)),
-    Figure("lsd_low", "LSD below the edge", "NU-Wave 2's LSD-LF", metrics.lsd_low),
-    Figure("lsd_high", "LSD above the edge", "NU-Wave 2's LSD-HF", metrics.lsd_high),
-    Figure(
-        "snr", "SNR (dB)", "AP-BWE's: 20 log10 |t| / |s - t|", lambda s, t, r, c: metrics.snr(s, t)
-    ),
-    Figure(
-        "sharpness",
-        "Sharpness above the edge",
-        "spread of log power about its local mean in frequency, over the target's; 1 is right, "
-        "less is smoothed",
-        metrics.sharpness,
-    ),
-    Figure(
-        "rumble",
-        "Level below 40 Hz (dB)",
-        "level from 0 to 40 Hz above the target's",
-        lambda s, t, r, c: metrics.band_level_db(s, r, 0, 40) - metrics.band_level_db(t, r, 0, 40),
-    ),
-    Figure(
-        "step",
-        "Step at the edge (dB)",
-        "level change across the edge (400 Hz on each side) beyond the target's own",
-        metrics.crossover_step_db,
-    ),
-)
-# Beside the others where systems are compared with each other.
-COMPARED = (
-    *(figure for figure in FIGURES if figure.key in ("lsd", "lsd_low", "lsd_high")),
-    Figure(
-        "lsd_octave",
-        "LSD in the octave above the edge",
-        "LSD over the bins from the edge to 15/8 of it",
-        metrics.lsd_octave,
-    ),
-    Figure(
-        "mr_stft",
-        "Multi-resolution STFT",
-        "mean |ln difference| of magnitudes over FFTs of 2048, 1024, 512, 256, hops a quarter",
-        lambda s, t, r, c: metrics.log_magnitude_distance(s, t),
-    ),
-    *(figure for figure in FIGURES if figure.key in ("snr", "sharpness", "step")),
-)
-# Of a system that extends nothing, such as a codec.
-RECONSTRUCTION = (
-    *(figure for figure in FIGURES if figure.key in ("lsd", "snr", "rumble")),
-    Figure(
-        "si_sdr",
-        "SI-SDR (dB)",
-        "scale-invariant signal-to-distortion ratio",
-        lambda s, t, r, c: metrics.si_sdr(s, t),
-    ),
-)
-VISQOL = Figure(
-    "visqol",
-    "ViSQOL",
-    "visqol-python, audio mode at 48 kHz (MOS-LQO, 4.73 is identity)",
-    lambda s, t, r, c: visqol_audio(s, t, r),
-)
+from codecbwe_jax.systems.base import System
+from codecbwe_jax.systems.baselines import Sinc
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A model's figures: means over clips, those of each clip, the real-time factor (seconds of
-    computing per second of output), and what else is known of it, heading to text."""
+    """A model's figures.
+
+    Attributes:
+      name: the model's.
+      means: over clips and low-passes.
+      clips: the means of each clip.
+      by_lowpass: the means of each low-pass.
+      real_time_factor: seconds of computing per second of output.
+      facts: what else is known of it, heading to text.
+    """
 
     name: str
     means: dict[str, float]
     clips: list[dict[str, float]]
+    by_lowpass: dict[str, dict[str, float]]
     real_time_factor: float
     facts: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def spread(self) -> float:
+        """Largest minus smallest LSD above the edge of all low-passes."""
+        values = [means["lsd_high"] for means in self.by_lowpass.values()]
+        return max(values) - min(values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +66,9 @@ class Evaluation:
       figures: the columns.
       rows: one for each model.
       clips: names of the clips.
+      left_out: recordings that cannot be read, each with the reason.
       codec: content hash of the codec whose output was extended, if there was one.
+      lowpasses: names of the filters that made the inputs; none: soxr's HQ, or the codec.
     """
 
     folder: Path
@@ -138,18 +77,46 @@ class Evaluation:
     figures: tuple[Figure, ...]
     rows: list[Row]
     clips: list[str]
+    left_out: list[tuple[str, str]]
     codec: str | None = None
+    lowpasses: tuple[str, ...] = ()
 
-    def waveform(self, clip: int, name: str) -> np.ndarray:
+    def waveform(self, clip: int, name: str, lowpass: str = "") -> np.ndarray:
         """Samples of a written file: `name` is "input", "target" or a model's."""
-        return files.read(self.path(clip, name))[0][:, 0]
+        return files.read(self.path(clip, name, lowpass))[0][:, 0]
 
-    def path(self, clip: int, name: str) -> Path:
-        return _clip_path(self.folder, clip, name)
+    def path(self, clip: int, name: str, lowpass: str = "") -> Path:
+        """Of a written file; without a low-pass the first one's. All have one target."""
+        words = [name] if name == "target" else [name, lowpass or "".join(self.lowpasses[:1])]
+        stem = re.sub(r"[^A-Za-z0-9]+", "_", "_".join(word for word in words if word))
+        return self.folder / "clips" / f"{clip:02d}_{stem}.flac"
 
 
-def _clip_path(folder: Path, clip: int, name: str) -> Path:
-    return folder / "clips" / f"{clip:02d}_{re.sub(r'[^A-Za-z0-9]+', '_', name)}.flac"
+def heard_rate(systems: Sequence[System], codec: System | None) -> int:
+    """Rate in Hz of what systems hear in one table.
+
+    Args:
+      systems: to stand there; baselines take any rate.
+      codec: whose tokens or output they are given; None: low-passed recordings.
+
+    Raises:
+      UserError: if they cannot stand together.
+    """
+    if codec is None and any(s.takes == "tokens" for s in systems):
+        raise UserError("native decoders need the codec that makes their tokens: --codec=FOLDER")
+    learnt = [s for s in systems if s.takes == "waveform" and not isinstance(s, Sinc)]
+    rates = sorted({s.input_rate for s in learnt or systems})
+    if codec and learnt and rates != [codec.output_rate]:
+        raise UserError(
+            f"the codec decodes to {codec.output_rate} Hz, these models take "
+            f"{', '.join(map(str, rates))} Hz: train them with "
+            f"--config.system.input_rate={codec.output_rate}"
+        )
+    if codec:
+        return codec.output_rate
+    if len(rates) != 1:
+        raise UserError(f"models of input rates {rates} cannot stand in one table")
+    return rates[0]
 
 
 def evaluate(
@@ -160,87 +127,128 @@ def evaluate(
     visqol: bool = False,
     say: Callable[[str], None] = print,
     codec: FrozenCodec | None = None,
-    figures: tuple[Figure, ...] | None = None,
+    figures: tuple[Figure, ...] = FIGURES,
+    lowpasses: Sequence[str] = (),
 ) -> Evaluation:
     """Give every model what it would hear of recordings, write everything, score the files.
 
     Args:
       models: of the same input rate; outputs are brought to the highest of the output rates.
-      recordings: true wide-band recordings; the first `max_seconds` of each count.
+      recordings: true wide-band recordings; the first `max_seconds` of each count. One that cannot
+        be read is named and left out.
       folder: gets the clips and `scores.json`.
       max_seconds: longest clip.
       visqol: also compute ViSQOL (needs the "visqol" extra).
       say: gets progress, line by line.
       codec: what the models hear is its reconstruction; None: the recording at their rate.
-      figures: columns; None takes `FIGURES`, or `RECONSTRUCTION` if nothing is extended.
+      figures: columns; `RECONSTRUCTION` takes their place if nothing is extended.
+      lowpasses: names in `data.lowpass.LOWPASSES`: each makes an input of every clip; none: soxr's
+        HQ does.
 
     Raises:
-      UserError: if the input rates differ or nothing can be written.
+      UserError: if models, codec and low-passes do not go together, no recording can be read, or
+        nothing can be written.
     """
-    input_rates = sorted({m.system.input_rate for m in models})
-    if len(input_rates) != 1:
-        raise UserError(f"models of input rates {input_rates} cannot stand in one table")
-    input_rate, rate = input_rates[0], max(m.system.output_rate for m in models)
-    if codec and codec.system.output_rate != input_rate:
-        raise UserError(
-            f"the codec decodes to {codec.system.output_rate} Hz, the models take {input_rate} Hz"
-        )
-    if codec is None and any(m.system.takes == "tokens" for m in models):
-        raise UserError("native decoders need the codec that makes their tokens: --codec=FOLDER")
-    figures = figures or (FIGURES if input_rate < rate else RECONSTRUCTION)
+    heard = heard_rate([m.system for m in models], codec.system if codec else None)
+    models = [_hearing(model, heard) for model in models]
+    rate = max(m.system.output_rate for m in models)
+    _check_lowpasses(lowpasses, codec, extends=heard < rate)
+    figures = figures if heard < rate else RECONSTRUCTION
     figures = (*figures, VISQOL) if visqol else figures
-    clips = []
-    for i, recording in enumerate(recordings):
-        samples = int(min(recording.seconds, max_seconds) * rate)
-        target = read_segment(recording, rate, samples, 0.0)
-        files.write(_clip_path(folder, i, "target"), target, rate, "PCM_24")
-        if codec:
-            narrow = codec.reconstruct(target, rate)
-        else:
-            narrow = soxr.resample(target, rate, input_rate)
-        files.write(_clip_path(folder, i, "input"), narrow, input_rate, "PCM_24")
-        clips.append(recording.name)
     codec_name = codec.content_hash if codec else None
-    result = Evaluation(folder, rate, input_rate / 2, figures, [], clips, codec_name)
+    result = Evaluation(folder, rate, heard / 2, figures, [], [], [], codec_name, tuple(lowpasses))
+    for recording in recordings:
+        samples = int(min(recording.seconds, max_seconds) * rate)
+        try:
+            target = read_segment(recording, rate, samples, 0.0)
+        except UserError as error:
+            say(f"left out {recording.name}: {error}")
+            result.left_out.append((recording.name, str(error)))
+            continue
+        _write_clip(result, target, heard, codec)
+        result.clips.append(recording.name)
+    if not result.clips:
+        raise UserError(f"none of {len(recordings)} recordings can be read (reasons above)")
     for model in models:
-        say(f"{model.name}: extending {len(clips)} clips")
+        say(f"{model.name}: extending {len(result.clips)} clips")
         result.rows.append(_row(model, result, codec))
     write_json(folder / "scores.json", _scores(result))
     return result
 
 
+def _hearing(model: Model, rate: int) -> Model:
+    """The model; a baseline at the rate that the others hear."""
+    if not isinstance(model.system, Sinc):
+        return model
+    return dataclasses.replace(model, system=dataclasses.replace(model.system, input_rate=rate))
+
+
+def _check_lowpasses(names: Sequence[str], codec: FrozenCodec | None, extends: bool) -> None:
+    unknown = [name for name in names if name not in LOWPASSES]
+    if unknown:
+        raise UserError(f"no low-pass {', '.join(unknown)}; there are {', '.join(LOWPASSES)}, all")
+    if names and codec:
+        raise UserError("a codec makes the models' input itself: give --codec or --lowpass")
+    if names and not extends:
+        raise UserError("--lowpass: these models add nothing above their input's band")
+
+
+def _write_clip(
+    result: Evaluation, target: np.ndarray, heard: int, codec: FrozenCodec | None
+) -> None:
+    """Write the next clip's target, and what the models hear of it."""
+    clip, rate = len(result.clips), result.rate
+    files.write(result.path(clip, "target"), target, rate, "PCM_24")
+    for name in result.lowpasses or ("",):
+        if codec:
+            narrow = codec.reconstruct(target, rate)
+        elif name:
+            # every model hears what the same random filter gives
+            narrow = LOWPASSES[name](target, rate, heard, np.random.default_rng(clip))
+        else:
+            narrow = soxr.resample(target, rate, heard)
+        files.write(result.path(clip, "input", name), narrow, heard, "PCM_24")
+
+
 def _row(model: Model, result: Evaluation, codec: FrozenCodec | None) -> Row:
     run_on = _from_tokens if model.system.takes == "tokens" else _from_waveform
     run = run_on(model, result, codec)
+    names = result.lowpasses or ("",)
     spent = seconds = 0.0
-    rows = []
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for i in range(len(result.clips)):
-        again = run(i)
-        again()  # compiles; not timed
-        began = time.perf_counter()
-        output = again()
-        spent += time.perf_counter() - began
-        seconds += len(output) / model.system.output_rate
-        if model.system.output_rate != result.rate:
-            output = soxr.resample(output, model.system.output_rate, result.rate)
-        files.write(result.path(i, model.name), output, result.rate, "PCM_24")
-        pair = result.waveform(i, model.name), result.waveform(i, "target")
-        rows.append(
-            {f.key: float(f.compute(*pair, result.rate, result.edge_hz)) for f in result.figures}
-        )
-    means = {f.key: _mean([row[f.key] for row in rows]) for f in result.figures}
-    return Row(model.name, means, rows, spent / max(seconds, 1e-9))
+        for name in names:
+            again = run(i, name)
+            if name == names[0]:
+                again()  # compiles; not timed
+            began = time.perf_counter()
+            output = again()
+            spent += time.perf_counter() - began
+            seconds += len(output) / model.system.output_rate
+            if model.system.output_rate != result.rate:
+                output = soxr.resample(output, model.system.output_rate, result.rate)
+            files.write(result.path(i, model.name, name), output, result.rate, "PCM_24")
+            rows[name].append(_figures(result, i, model.name, name))
+    clips = [_means(of_one) for of_one in zip(*rows.values(), strict=True)]
+    by_lowpass = {name: _means(rows[name]) for name in result.lowpasses}
+    means = _means([row for of_one in rows.values() for row in of_one])
+    return Row(model.name, means, clips, by_lowpass, spent / max(seconds, 1e-9))
 
 
-# clip -> a function that computes its output, whatever it needs already at hand
-Run = Callable[[int], Callable[[], np.ndarray]]
+def _figures(result: Evaluation, clip: int, name: str, lowpass: str) -> dict[str, float]:
+    pair = result.waveform(clip, name, lowpass), result.waveform(clip, "target")
+    return {f.key: float(f.compute(*pair, result.rate, result.edge_hz)) for f in result.figures}
+
+
+# clip, low-pass -> a function that computes its output, whatever it needs already at hand
+Run = Callable[[int, str], Callable[[], np.ndarray]]
 
 
 def _from_waveform(model: Model, result: Evaluation, codec: FrozenCodec | None) -> Run:
     extender = BandwidthExtender(model, say=lambda text: None)
 
-    def run(clip: int) -> Callable[[], np.ndarray]:
-        narrow = result.waveform(clip, "input")
+    def run(clip: int, lowpass: str) -> Callable[[], np.ndarray]:
+        narrow = result.waveform(clip, "input", lowpass)
         return lambda: extender(narrow, model.system.input_rate)
 
     return run
@@ -250,7 +258,7 @@ def _from_tokens(model: Model, result: Evaluation, codec: FrozenCodec | None) ->
     decoder = TokenDecoder(model)
     codec.check_reader(decoder)
 
-    def run(clip: int) -> Callable[[], np.ndarray]:
+    def run(clip: int, lowpass: str) -> Callable[[], np.ndarray]:
         target = result.waveform(clip, "target")
         tokens = codec.tokens(target, result.rate)
         samples = round(len(target) * model.system.output_rate / result.rate)
@@ -259,27 +267,35 @@ def _from_tokens(model: Model, result: Evaluation, codec: FrozenCodec | None) ->
     return run
 
 
+def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {key: _mean([row[key] for row in rows]) for key in rows[0]}
+
+
 def _mean(values: list[float]) -> float:
     finite = [v for v in values if np.isfinite(v)]
     return float(np.mean(finite)) if finite else float("nan")
 
 
 def _scores(result: Evaluation) -> dict[str, Any]:
-    def plain(values: dict[str, float]) -> dict[str, float | None]:
-        return {k: v if np.isfinite(v) else None for k, v in values.items()}
-
     return {
         "output_rate": result.rate,
         "codec": result.codec,
         "edge_hz": result.edge_hz,
         "formulas": {f.key: f.formula for f in result.figures},
         "clips": result.clips,
-        "models": {
-            row.name: {
-                **plain(row.means),
-                "real_time_factor": row.real_time_factor,
-                "per_clip": [plain(clip) for clip in row.clips],
-            }
-            for row in result.rows
-        },
+        "left_out": dict(result.left_out),
+        "models": {row.name: _row_scores(row) for row in result.rows},
+    }
+
+
+def _row_scores(row: Row) -> dict[str, Any]:
+    def plain(values: dict[str, float]) -> dict[str, float | None]:
+        return {k: v if np.isfinite(v) else None for k, v in values.items()}
+
+    filters = {name: plain(means) for name, means in row.by_lowpass.items()}
+    return {
+        **plain(row.means),
+        "real_time_factor": row.real_time_factor,
+        "per_clip": [plain(clip) for clip in row.clips],
+        **({"by_lowpass": filters} if filters else {}),
     }

@@ -53,7 +53,8 @@ class Extension:
 
     Args:
       system: what runs.
-      recordings: to take clips from, evenly spaced through the list.
+      recordings: to take clips from, evenly spaced through the list; one that cannot be read is
+        named, and another takes its place.
       every: steps between two runs.
       clips, seconds: how many, and how long each.
       media: of how many clips audio and spectrograms are given.
@@ -71,10 +72,9 @@ class Extension:
         hear: Hear | None = None,
     ) -> None:
         self.every, self.media, self.system = every, media, system
-        picked = np.unique(np.linspace(0, len(recordings) - 1, clips).astype(int))
-        chosen = [recordings[i] for i in picked] if recordings else []
-        samples = int(seconds * system.output_rate)
-        self.targets = [read_segment(r, system.output_rate, samples, 0.3) for r in chosen]
+        self.targets = _targets(
+            recordings, clips, system.output_rate, int(seconds * system.output_rate)
+        )
         self.inputs = [
             hear(t, system.output_rate)
             if hear
@@ -111,6 +111,23 @@ class Extension:
             values = [row[name] for row in rows]
             if not np.all(np.isnan(values)):
                 yield name, float(np.nanmean(values))
+
+
+def _targets(
+    recordings: Sequence[Recording], clips: int, rate: int, samples: int
+) -> list[np.ndarray]:
+    """A stretch `[samples]` of each of so many recordings, fewer if fewer can be read."""
+    even = np.unique(np.linspace(0, len(recordings) - 1, clips).astype(int)) if recordings else ()
+    others = sorted(set(range(len(recordings))) - set(even))
+    targets = []
+    for i in (*even, *others):
+        if len(targets) == len(even):
+            break
+        try:
+            targets.append(read_segment(recordings[i], rate, samples, 0.3))
+        except UserError as error:
+            print(f"no validation clip of {recordings[i].name}: {error}", flush=True)
+    return targets
 
 
 EVALUATORS = {"extension": Extension}

@@ -9,7 +9,7 @@ import numpy as np
 import soxr
 
 from codecbwe_jax.config import write_text
-from codecbwe_jax.evaluation.evaluate import Evaluation
+from codecbwe_jax.evaluation.evaluate import Evaluation, Row
 from codecbwe_jax.evaluation.figures import data_uri, side_by_side
 
 STYLE = """
@@ -23,6 +23,7 @@ td.best { font-weight: 700 } img { max-width: 100% } dt { font-weight: 600 } dd 
 # Which way a figure is better; those not named here are best near a value.
 LOWER = {"lsd", "lsd_low", "lsd_high", "lsd_octave", "mr_stft"}
 NEAR = {"sharpness": 1.0, "rumble": 0.0, "step": 0.0}
+SPREAD_TITLE = "LSD above the edge by filter"
 
 
 def write_report(
@@ -44,6 +45,7 @@ def write_report(
     parts = [f"<h1>{html.escape(title)}</h1>"]
     parts += [f"<p>{html.escape(note)}</p>" for note in notes]
     parts.append(_table(e))
+    parts += [_spread_table(e)] if e.lowpasses else []
     parts += [_clip(e, i, draw=i < shown) for i in range(len(e.clips))]
     definitions = [f"<dt>{f.title}</dt><dd>{html.escape(f.formula)}</dd>" for f in e.figures]
     factor = "seconds of computing per second of output on this machine, compilation left out"
@@ -79,10 +81,28 @@ def _table(e: Evaluation) -> str:
         rows.append(f"<tr><td>{html.escape(row.name)}</td>{''.join(cells)}</tr>")
     edge = f"{e.edge_hz / 1000:g} kHz"
     caption = f"Means over {len(e.clips)} clips; the edge is {edge}."
+    if e.left_out:
+        names = ", ".join(html.escape(name) for name, _ in e.left_out)
+        caption += f" {len(e.left_out)} cannot be read: {names}."
     return (
         f"<table><tr><th></th>{head}<th>Real-time factor</th>{more}</tr>{''.join(rows)}</table>"
         f"<p>{caption}</p>"
     )
+
+
+def _spread_table(e: Evaluation) -> str:
+    head = "".join(f"<th>{heading}</th>" for heading in (*e.lowpasses, "spread"))
+    rows = "".join(
+        f"<tr><td>{html.escape(row.name)}</td>"
+        + "".join(f"<td>{_number(value)}</td>" for value in _spread_cells(row))
+        + "</tr>"
+        for row in e.rows
+    )
+    return f"<h2>{SPREAD_TITLE}</h2><table><tr><th></th>{head}</tr>{rows}</table>"
+
+
+def _spread_cells(row: Row) -> list[float]:
+    return [*(means["lsd_high"] for means in row.by_lowpass.values()), row.spread]
 
 
 def _number(value: float) -> str:
@@ -105,11 +125,21 @@ def _clip(e: Evaluation, i: int, draw: bool) -> str:
 
 
 def text_table(e: Evaluation) -> str:
-    """The table for a terminal."""
+    """The table for a terminal, and under it that of the low-passes, if there were any."""
     keys = [f.key for f in e.figures]
-    width = max(len(row.name) for row in e.rows) + 2
-    lines = [" " * width + "".join(f"{key:>11}" for key in [*keys, "rtf"])]
+    cells = {row.name: [_number(row.means[key]) for key in keys] for row in e.rows}
     for row in e.rows:
-        cells = "".join(f"{_number(row.means[key]):>11}" for key in keys)
-        lines.append(f"{row.name:<{width}}{cells}{row.real_time_factor:>11.4f}")
+        cells[row.name].append(f"{row.real_time_factor:.4f}")
+    table = _columns([*keys, "rtf"], cells)
+    if not e.lowpasses:
+        return table
+    spread = {row.name: [_number(value) for value in _spread_cells(row)] for row in e.rows}
+    return f"{table}\n\n{SPREAD_TITLE}\n{_columns([*e.lowpasses, 'spread'], spread)}"
+
+
+def _columns(headings: list[str], cells: dict[str, list[str]]) -> str:
+    width = max(map(len, cells)) + 2
+    lines = [" " * width + "".join(f"{heading:>12}" for heading in headings)]
+    for name, values in cells.items():
+        lines.append(f"{name:<{width}}" + "".join(f"{value:>12}" for value in values))
     return "\n".join(lines)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,10 @@ import pytest
 
 from codecbwe_jax.audio import files
 from codecbwe_jax.data import recordings
+from codecbwe_jax.errors import UserError
 from codecbwe_jax.evaluation import metrics
 from codecbwe_jax.evaluation.evaluate import evaluate
+from codecbwe_jax.evaluation.evaluators import Extension
 from codecbwe_jax.evaluation.report import text_table, write_report
 from codecbwe_jax.inference.model import load_model
 
@@ -90,3 +93,81 @@ def test_undefined_figures_are_null_not_numbers(tmp_path: Path) -> None:
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert scores["models"]["sinc"]["snr"] is None
     assert scores["models"]["sinc"]["lsd"] == 0.0
+
+
+def test_every_model_hears_each_filter_and_the_table_says_the_spread(
+    corpus: Path, tmp_path: Path
+) -> None:
+    found = recordings.find(corpus).recordings[:1]
+    models = [load_model("sinc"), load_model("band_replication")]
+    names = ("soxr_hq", "random_sinc", "polyphase")
+    e = evaluate(models, found, tmp_path, say=lambda text: None, lowpasses=names)
+    inputs = [e.waveform(0, "input", name) for name in names]
+    assert len({wave.tobytes() for wave in inputs}) == 3
+    scores = json.loads((tmp_path / "scores.json").read_text())["models"]
+    for row in e.rows:
+        target = e.waveform(0, "target")
+        values = [
+            metrics.lsd_high(e.waveform(0, row.name, name), target, e.rate, e.edge_hz)
+            for name in names
+        ]
+        stored = [scores[row.name]["by_lowpass"][name]["lsd_high"] for name in names]
+        assert stored == pytest.approx(values)
+        assert row.means["lsd_high"] == pytest.approx(np.mean(values))
+        assert row.spread == pytest.approx(max(values) - min(values))
+    assert "spread" in text_table(e)
+    write_report(e, tmp_path / "report.html", "By filter", [])
+    page = (tmp_path / "report.html").read_text()
+    assert "LSD above the edge by filter" in page
+    assert "00_sinc_soxr_hq.flac" in page
+    assert "00_sinc_polyphase.flac" not in page
+
+
+def test_one_filter_alone_gives_what_no_filter_gives_where_it_is_the_same(
+    evaluation, corpus: Path, tmp_path: Path
+) -> None:
+    found = recordings.find(corpus).recordings[:2]
+    e = evaluate(
+        [load_model("sinc")], found, tmp_path, say=lambda text: None, lowpasses=("soxr_hq",)
+    )
+    assert e.rows[0].means == evaluation.rows[0].means
+
+
+def test_filters_that_cannot_be_are_refused(corpus: Path, tmp_path: Path) -> None:
+    found = recordings.find(corpus).recordings[:1]
+    with pytest.raises(UserError, match=r"no low-pass brick; there are torchaudio, .*, all"):
+        evaluate([load_model("sinc")], found, tmp_path / "out", lowpasses=("brick",))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_recording_that_cannot_be_read_is_named_and_left_out(
+    corpus: Path, tmp_path: Path
+) -> None:
+    found = _with_a_broken_one(corpus, tmp_path / "in")
+    said: list[str] = []
+    e = evaluate([load_model("sinc")], found, tmp_path / "out", say=said.append)
+    assert e.clips == [found[0].name, found[2].name]
+    assert [name for name, _ in e.left_out] == [found[1].name]
+    assert any(found[1].name in line for line in said)
+    with pytest.raises(UserError, match="none of 1 recordings can be read"):
+        evaluate([load_model("sinc")], found[1:2], tmp_path / "none", say=said.append)
+
+
+def test_another_recording_takes_the_place_of_one_that_cannot_be_read(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = _with_a_broken_one(corpus, tmp_path / "in")
+    settings = {"every": 1, "clips": 2, "seconds": 0.5, "media": 0}
+    judge = Extension(load_model("sinc").system, [found[1], *found[:1], found[2]], **settings)
+    assert len(judge.targets) == 2
+    assert found[1].name in capsys.readouterr().out
+
+
+def _with_a_broken_one(corpus: Path, folder: Path) -> list[recordings.Recording]:
+    """Three recordings, of which the second is cut off after it was found."""
+    folder.mkdir()
+    for i, recording in enumerate(recordings.find(corpus).recordings[:3]):
+        shutil.copy(recording.path, folder / f"s_{i}.flac")
+    found = recordings.find(folder).recordings
+    found[1].path.write_bytes(b"fLaC")
+    return found
