@@ -9,10 +9,11 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from codecbwe_jax import systems
 from codecbwe_jax.config import load_config, read_json, write_json
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.evaluation.columns import COMPARED
-from codecbwe_jax.evaluation.evaluate import Evaluation, Row, evaluate
+from codecbwe_jax.evaluation.evaluate import Evaluation, Row, evaluate, heard_rate
 from codecbwe_jax.evaluation.listening import write_listening_page
 from codecbwe_jax.evaluation.report import text_table, write_report
 from codecbwe_jax.evaluation.speed import one_thread_factor
@@ -20,6 +21,7 @@ from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import BASELINES, Model, load_model
 from codecbwe_jax.systems.facts import facts
+from codecbwe_jax.training import codec_input
 from codecbwe_jax.training.data import find_recordings
 from codecbwe_jax.training.loop import starting_model, train
 
@@ -47,7 +49,8 @@ def compare(
       blind: see `evaluation.listening`.
 
     Raises:
-      UserError: if two runs have one name, or see `training.loop.train`.
+      UserError: if two runs have one name, or they cannot stand in one table, before anything is
+        trained; else see `training.loop.train`.
     """
     enable_cache()
     runs = [_parsed(text, steps, data, overrides) for text in configs]
@@ -56,6 +59,7 @@ def compare(
         raise UserError(f"names of runs stand twice in {', '.join(names)}; give NAME=CONFIG")
     codec_folder = runs[0][1].data.codec
     codec = FrozenCodec.load(codec_folder) if codec_folder else None
+    _check_together(runs, codec)
     models: list[Model] = []
     speeds: dict[str, float] = {}
     for name, config in runs:
@@ -86,6 +90,21 @@ def _parsed(text: str, steps: int, data: Path, overrides: Sequence[str]) -> tupl
     name = name if equals else Path(path).stem + (f"_{variant}" if variant else "")
     shared = [f"--config.data.path={data}", f"--config.train.steps={steps}"]
     return name, load_config(argument, [*overrides, *own, *shared])
+
+
+def _check_together(runs: Sequence[tuple[str, ConfigDict]], codec: FrozenCodec | None) -> None:
+    """Refuse, before the first training, what could not be trained or scored after it."""
+    built = []
+    for name, config in runs:
+        system = systems.build(config.system)
+        try:
+            codec_input.load(config, system)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
+        built.append(system)
+    heard_rate(built, codec.system if codec else None)
+    if not Path(runs[0][1].data.path).exists():
+        raise UserError(f"{runs[0][1].data.path}: no such folder of recordings")
 
 
 def _trained(config: ConfigDict, workdir: Path) -> float:

@@ -1,12 +1,18 @@
 """`codecbwe compare`: trained alike, one table, one page to listen to; done again, it goes on."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
 
+import pytest
 import soundfile
 
-from tests.conftest import MICRO_CODEC, run_cli
+from codecbwe_jax.compare import compare
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.interop.checkpoints import write_folder
+from tests.conftest import MICRO_CODEC, random_codec, run_cli
 
 
 def test_two_systems_at_two_rates(corpus: Path, codec_folder: Path, tmp_path: Path) -> None:
@@ -60,3 +66,18 @@ def test_two_systems_at_two_rates(corpus: Path, codec_folder: Path, tmp_path: Pa
     assert again.returncode == 0, again.stderr
     assert "continuing at step 3" in again.stdout
     assert json.loads((report / "scores.json").read_text())["models"].keys() == wanted
+
+
+def test_what_cannot_stand_together_is_refused_before_anything_is_trained(
+    corpus: Path, tmp_path: Path
+) -> None:
+    codec, params = random_codec("neucodec")
+    settings = {"name": "codec", **dataclasses.asdict(codec)}
+    write_folder(Model("micro", codec, params, {}), settings, tmp_path / "codec")
+    configs = ["configs/native_istft.py:tiny_48k", "configs/high_band.py:tiny_codec"]
+    sizes = [f"--config.system.backbone.{k}={v}" for k, v in MICRO_CODEC["backbone"].items()]
+    configs[0] = " ".join([configs[0], *sizes, "--config.system.features=96"])
+    overrides = [f"--config.data.codec={tmp_path / 'codec'}"]
+    with pytest.raises(UserError, match=r"high_band_tiny_codec: .* decodes to 24000 Hz"):
+        compare(configs, 1, corpus, tmp_path / "report", overrides)
+    assert not (tmp_path / "report").exists()

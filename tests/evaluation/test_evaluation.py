@@ -2,6 +2,7 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -9,10 +10,13 @@ from codecbwe_jax.audio import files
 from codecbwe_jax.data import recordings
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.evaluation import metrics
-from codecbwe_jax.evaluation.evaluate import evaluate
+from codecbwe_jax.evaluation.evaluate import evaluate, heard_rate
 from codecbwe_jax.evaluation.evaluators import Extension
 from codecbwe_jax.evaluation.report import text_table, write_report
-from codecbwe_jax.inference.model import load_model
+from codecbwe_jax.inference.frozen_codec import FrozenCodec
+from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.systems import build
+from tests.conftest import MICRO_CODEC, random_codec
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +165,33 @@ def test_another_recording_takes_the_place_of_one_that_cannot_be_read(
     judge = Extension(load_model("sinc").system, [found[1], *found[:1], found[2]], **settings)
     assert len(judge.targets) == 2
     assert found[1].name in capsys.readouterr().out
+
+
+def test_native_decoders_and_baselines_stand_together_on_a_codec_of_24_khz(
+    corpus: Path, tmp_path: Path
+) -> None:
+    settings, params = random_codec("neucodec")
+    codec = FrozenCodec(Model("codec", settings, params, {}))
+    sizes = {"features": 96, "backbone": MICRO_CODEC["backbone"]}
+    native = build({"name": "native_istft", "output_rate": 24000, **sizes})
+    # the codec's own quantiser: it reads the codec's tokens
+    started = native.init(jax.random.key(0)) | {"quantizer": params["quantizer"]}
+    models = [
+        Model("native", native, started, {}),
+        load_model("sinc"),
+    ]
+    found = recordings.find(corpus).recordings[:1]
+    e = evaluate(models, found, tmp_path, say=lambda text: None, codec=codec)
+    assert (e.rate, e.edge_hz) == (48000, 12000)
+    _, rate = files.read(e.path(0, "input"))
+    assert rate == 24000
+
+
+@pytest.mark.parametrize("name", ["opus_bbwe", "high_band"])
+def test_a_model_at_another_rate_than_the_codec_gives_is_refused(name: str) -> None:
+    settings, _ = random_codec("neucodec")
+    with pytest.raises(UserError, match="decodes to 24000 Hz, these models take 16000 Hz"):
+        heard_rate([build({"name": name})], settings)
 
 
 def _with_a_broken_one(corpus: Path, folder: Path) -> list[recordings.Recording]:
