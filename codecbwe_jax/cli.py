@@ -6,7 +6,6 @@ import argparse
 import io
 import math
 import os
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
