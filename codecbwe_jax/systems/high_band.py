@@ -79,6 +79,8 @@ class HighBand(System):
         5 to 8 dB missing from 7.2 to 8 kHz.
       size, intermediate, layers: of the ConvNeXt backbone, at 200 frames a second.
       gain: factor on what is added.
+      seen: share of the input's band, from 0 Hz, that the network sees. Near its upper end an input
+        tells more of the filter that made it than of the speaker.
       compute_dtype: "float32" or "bfloat16"; spectra and the head are float32 always.
     """
 
@@ -95,6 +97,7 @@ class HighBand(System):
     intermediate: int = 1152
     layers: int = 8
     gain: float = 1.0
+    seen: float = 1.0
     compute_dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -104,6 +107,8 @@ class HighBand(System):
             )
         if self.synthesis not in ("stft", "pqmf"):
             raise UserError(f"synthesis {self.synthesis!r}; there are stft, pqmf")
+        if not 0 < self.seen <= 1:
+            raise UserError(f"seen {self.seen}; a share of the input's band, above 0 and up to 1")
 
     @property
     def ratio(self) -> int:
@@ -118,6 +123,11 @@ class HighBand(System):
     def hop_length(self) -> int:
         """In samples at input_rate: 5 ms."""
         return self.window // HOPS
+
+    @property
+    def seen_bins(self) -> int:
+        """Of the input's spectrum, from 0 Hz."""
+        return int(self.seen * self.window / 2) + 1
 
     @property
     def first_bin(self) -> int:
@@ -152,13 +162,13 @@ class HighBand(System):
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: nested dict of float32 arrays."""
-        bins = jax.ShapeDtypeStruct((1, 8, 3 * (self.window // 2 + 1)), jnp.float32)
-        return self.network.lazy_init(key, bins)["params"]
+        features = jax.ShapeDtypeStruct((1, 8, 3 * self.seen_bins), jnp.float32)
+        return self.network.lazy_init(key, features)["params"]
 
     def features(self, waveform: jax.Array) -> jax.Array:
         """Log magnitudes, and compressed real and imaginary parts: `[B, n]` -> `[B, n / hop + 1,
-        3 * bins]`."""
-        z = stft(waveform, self.window, self.hop_length)
+        3 * seen_bins]`."""
+        z = stft(waveform, self.window, self.hop_length)[..., : self.seen_bins]
         power = jnp.square(z.real) + jnp.square(z.imag) + 1e-10
         compressed = power**-0.35  # to the power 0.3 of the magnitude
         parts = (0.5 * jnp.log(power), compressed * z.real, compressed * z.imag)

@@ -47,7 +47,7 @@ SYSTEMS = {
         "dilations": ((1, 3), (1, 2)),
         "n_mels": 8,
     },
-    "high_band": {"name": "high_band", "size": 16, "intermediate": 32, "layers": 1},
+    "high_band": {"name": "high_band", "size": 16, "intermediate": 32, "layers": 1, "seen": 0.85},
     "high_band_pqmf": {
         "name": "high_band",
         "output_rate": 48000,

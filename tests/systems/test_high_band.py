@@ -47,6 +47,22 @@ def test_nothing_added_is_the_interpolated_input_bit_for_bit(rate: int, form: st
     np.testing.assert_array_equal(y, system.interpolate(x))
 
 
+def test_what_is_above_the_band_that_is_seen_changes_nothing() -> None:
+    """A filter that leaves something at 7.6 kHz, or nothing, makes no other upper band."""
+    system = HighBand(output_rate=48000, seen=0.85, **SMALL)
+    params = system.init(jax.random.key(0))
+    seconds = np.arange(8000) / 16000
+    low = 0.1 * np.sin(2 * np.pi * 700 * seconds).astype(np.float32)[None]
+    edge = 0.1 * np.sin(2 * np.pi * 7600 * seconds).astype(np.float32)[None]
+    one, other = (np.asarray(system.residual(params, x)) for x in (low, low + edge))
+    inside = slice(1600, -1600)  # a Hann window leaks from where a tone begins and ends
+    assert decibels((one - other)[:, inside]) - decibels(one[:, inside]) < -60
+    everything = HighBand(output_rate=48000, **SMALL)
+    params = everything.init(jax.random.key(0))
+    one, other = (np.asarray(everything.residual(params, x)) for x in (low, low + edge))
+    assert decibels((one - other)[:, inside]) - decibels(one[:, inside]) > -20
+
+
 def test_the_input_comes_back() -> None:
     """Brought back to 16 kHz, the output is the interpolated input to 90 dB, a residual of 20 dB
     less power beside it."""

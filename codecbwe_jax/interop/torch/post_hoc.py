@@ -482,13 +482,14 @@ class HighBand(PostHoc):
             joining, self.high_pass = pqmf_synthesis(self.ratio), high_pass_taps(self.output_rate)
             self.register_buffer("joining", joining, persistent=False)
             self.register_buffer("passing", self.high_pass[None, None], persistent=False)
-        self.backbone = Backbone(3 * (window // 2 + 1), c["size"], c["intermediate"], c["layers"])
+        self.seen = int(c["seen"] * window / 2) + 1
+        self.backbone = Backbone(3 * self.seen, c["size"], c["intermediate"], c["layers"])
         self.head = nn.Linear(c["size"], 2 * self.heads * self.bins)
         self.narrow, self.wide = Spectrum(window, self.hop), Spectrum(wide, wide // 4)
         self.upsample = Resample(self.input_rate, self.output_rate, "hann24")
 
     def run(self, waveform: torch.Tensor) -> torch.Tensor:
-        real, imag = self.narrow(waveform)
+        real, imag = (x[:, : self.seen] for x in self.narrow(waveform))
         power = real.square() + imag.square() + 1e-10
         parts = (0.5 * torch.log(power), power**-0.35 * real, power**-0.35 * imag)
         y = self.head(self.backbone(torch.cat(parts, 1)))
