@@ -62,6 +62,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["codecbwe_jax", "codecbwe_jax.*"]), "codecbwe_jax.configs"],
     package_dir={"codecbwe_jax.configs": "configs"},
+    package_data={"codecbwe_jax.systems": ["facts.json"]},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["codecbwe = codecbwe_jax.cli:main"]},

@@ -177,6 +177,9 @@ def _parser() -> argparse.ArgumentParser:
     convert.set_defaults(run=_convert)
 
     systems = commands.add_parser("systems", help="what there is")
+    systems.add_argument(
+        "--measure", action="store_true", help="count every figure anew and store it"
+    )
     systems.set_defaults(run=_systems)
 
     doctor = commands.add_parser("doctor", help="the real bandwidth of every file")
@@ -429,22 +432,21 @@ def _systems(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from codecbwe_jax.systems import REGISTRY, build
-    from codecbwe_jax.systems.facts import facts
+    from codecbwe_jax.systems.facts import measured, store, stored
 
+    if args.measure:
+        store(measured())
     headings = ("system", "takes", "rates (Hz)", "parameters", "context", "delay", "GMAC/s")
     table = Table(*headings, box=box.SIMPLE)
-    for name in REGISTRY:
-        system = build({"name": name})
-        f = facts(system)
+    for name, f in stored().items():
         table.add_row(
             name,
-            system.takes,
-            f"{system.input_rate} -> {system.output_rate}",
+            f.takes,
+            f"{f.input_rate} -> {f.output_rate}",
             f"{f.parameters:,}",
             f"+-{f.receptive_field_ms:.0f} ms",
             f"{f.delay_ms:.0f} ms",
-            f"{f.macs_per_second / 1e9:.2f}",
+            f"{f.macs_per_second / 1e9:.3f}",
         )
     Console(width=None if sys.stdout.isatty() else 110).print(table)
 

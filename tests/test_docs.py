@@ -1,5 +1,6 @@
 """Every command that the documents show, run in order as a reader would, at micro size."""
 
+import importlib
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ from codecbwe_jax import systems
 from codecbwe_jax.codec.names import to_original
 from codecbwe_jax.config import load_config
 from codecbwe_jax.interop.weights import to_torch
+from codecbwe_jax.systems.facts import stored
 from tests.conftest import MICRO, MICRO_CODEC, ROOT, random_codec, run_cli
 from tests.corpora.sample import hifi_tts2
 
@@ -165,6 +167,31 @@ def test_links_lead_somewhere(document: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if "://" not in target:
             assert ((ROOT / document).parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", systems.REGISTRY)
+def test_figures_of_systems_are_those_that_the_command_prints(name: str) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    row = re.search(rf"^\| `{name}` \|.*$", readme, flags=re.MULTILINE)[0]
+    docstring = importlib.import_module(systems.REGISTRY[name].split(":")[0]).__doc__
+    figures = stored()[name]
+    units = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}
+    for text in (row, " ".join(docstring.split())):
+        sizes = re.findall(r"(\d[\d. ]*) ([kM]?) ?parameters", text)
+        costs = re.findall(r"([\d.]+) ([GM])MAC", text)
+        quoted = [(q, figures.parameters) for q in sizes]
+        quoted += [(q, figures.macs_per_second) for q in costs]
+        for (number, unit), true in quoted:
+            number = number.replace(" ", "")
+            digits = len(number.partition(".")[2])
+            assert number == f"{true / units[unit]:.{digits}f}", f"{name}, {unit}: {text}"
+    for number in re.findall(r"([\d.]+) ms", row):
+        assert number == f"{figures.delay_ms:.{len(number.partition('.')[2])}f}"
+
+
+def test_the_readme_quotes_figures() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"29\.8 M parameters, 17\.8 GMAC/s", readme)
 
 
 def test_the_readme_names_every_system() -> None:

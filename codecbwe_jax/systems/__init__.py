@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.systems.base import System
+
+if TYPE_CHECKING:
+    from codecbwe_jax.systems.base import System
 
 REGISTRY: dict[str, str] = {
     "ap_bwe": "codecbwe_jax.systems.ap_bwe:ApBwe",

@@ -2,7 +2,7 @@
 
 Lu, Ai, Du, Ling, "Towards High-Quality and Efficient Speech Bandwidth Extension with Parallel
 Amplitude and Phase Prediction", TASLP 33 (2024), arXiv 2401.06387; yxlu-0102/AP-BWE (MIT).
-At official size 29 760 515 parameters and 17.8 GMAC per second of 48 kHz audio; one model for
+At official size 29 760 515 parameters and 17.8 GMAC/s at 48 kHz; one model for
 each pair of rates (8, 12, 16, 24 -> 48 kHz; 2, 4, 8 -> 16 kHz), which differ in nothing else.
 """
 

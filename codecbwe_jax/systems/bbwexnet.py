@@ -3,7 +3,7 @@
 Gómez, Vali, Bäckström, "Low-complexity Real-time Neural Network for Blind Bandwidth Extension of
 Wideband Speech", EUSIPCO 2023, publishes the chain (causal sinc interpolation, a U-Net of four
 levels with sample shuffle, NSVQ at the bottleneck); widths, kernels and strides here are ours. At
-full size 1 434 497 parameters and 1.5 GMAC per second of 48 kHz audio; 10 ms frames.
+full size 1 439 266 parameters, 4769 of them gains of weight norms, and 1.5 GMAC/s; 10 ms frames.
 """
 
 from __future__ import annotations

@@ -1,38 +1,81 @@
-"""Figures of a system that follow from its settings alone."""
+"""Figures of a system that follow from its settings alone, and a file of every system's."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jax
+from codecbwe_jax.atomic import whole
+from codecbwe_jax.systems import REGISTRY, build
 
-from codecbwe_jax.systems.base import System
+if TYPE_CHECKING:
+    from codecbwe_jax.systems.base import System
+
+STORED = Path(__file__).with_suffix(".json")
 
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """Attributes: parameters; macs_per_second (multiply-adds per second of output, from the
-    traced program's floating-point operations); receptive_field_ms on each side and delay_ms."""
+    """Figures of a system.
 
+    Attributes:
+      takes: "waveform" or "tokens".
+      input_rate: in Hz.
+      output_rate: in Hz.
+      parameters: how many numbers are trained.
+      macs_per_second: multiply-adds for a second of audio, as `multiply_adds` counts them.
+      receptive_field_ms: on each side.
+      delay_ms: what a stream waits for.
+    """
+
+    takes: str
+    input_rate: int
+    output_rate: int
     parameters: int
-    macs_per_second: float
+    macs_per_second: int
     receptive_field_ms: float
     delay_ms: float
 
 
 def facts(system: System) -> Facts:
     """Count a system's parameters and operations without computing anything."""
+    # imported late: who reads the stored figures needs no jax
+    import jax
+
+    from codecbwe_jax.systems.multiply_adds import multiply_adds
+
     key = jax.random.key(0)
     shapes = jax.eval_shape(system.init, key)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     if system.takes == "tokens":
         second = jax.ShapeDtypeStruct((1, system.token_rate), "int32")
     else:
         second = jax.ShapeDtypeStruct((1, system.input_rate), "float32")
-    analysis = jax.jit(system.extend).lower(shapes, second, key).cost_analysis()
     return Facts(
-        parameters,
-        float(analysis["flops"]) / 2,
-        1000 * system.receptive_field / system.input_rate,
-        1000 * system.delay / system.input_rate,
+        takes=system.takes,
+        input_rate=system.input_rate,
+        output_rate=system.output_rate,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(shapes)),
+        macs_per_second=multiply_adds(system.extend, shapes, second, key),
+        receptive_field_ms=1000 * system.receptive_field / system.input_rate,
+        delay_ms=1000 * system.delay / system.input_rate,
     )
+
+
+def measured() -> dict[str, Facts]:
+    """Figures of every registered system at its default settings, counted now."""
+    return {name: facts(build({"name": name})) for name in REGISTRY}
+
+
+def stored() -> dict[str, Facts]:
+    """The same as `codecbwe systems --measure` last wrote them, without importing jax."""
+    figures = json.loads(STORED.read_text(encoding="utf-8"))
+    return {name: Facts(**row) for name, row in figures.items()}
+
+
+def store(figures: dict[str, Facts]) -> None:
+    """Write what `stored` reads."""
+    rows = {name: dataclasses.asdict(row) for name, row in figures.items()}
+    with whole(STORED) as path:
+        path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

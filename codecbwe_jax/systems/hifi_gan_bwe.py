@@ -1,8 +1,9 @@
 """HiFi-GAN+: a non-causal WaveNet on the upsampled waveform (post-hoc, waveform to waveform).
 
 Su, Wang, Finkelstein, Jin, "Bandwidth Extension is All You Need", ICASSP 2021, as in
-brentspell/hifi-gan-bwe (MIT). At official size 1 055 105 parameters and 54.9 GMAC per second of 48
-kHz audio: every layer runs at the output's rate. One model takes any input rate.
+brentspell/hifi-gan-bwe (MIT). At official size 1 061 378 parameters, 6273 of them gains of
+weight norms, and 64.1 GMAC/s with the silence around a second: every layer runs at the output's
+rate. One model takes any input rate.
 """
 
 from __future__ import annotations

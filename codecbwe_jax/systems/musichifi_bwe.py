@@ -1,8 +1,8 @@
 """MusicHiFi-BWE: BigVGAN on log-mels of the narrow waveform, beside it (post-hoc).
 
 Zhu, Caceres, Duan, Bryan, "MusicHiFi: Fast High-Fidelity Stereo Vocoding", IEEE SPL 2024, arXiv
-2403.10493; for 16 -> 48 kHz as in huggingface/diffusers LTX2VocoderWithBWE. At full size 13.2 M
-parameters and 34.3 GMAC of convolutions per second of audio.
+2403.10493; for 16 -> 48 kHz as in huggingface/diffusers LTX2VocoderWithBWE. At full size 13.3 M
+parameters and 34.3 GMAC/s.
 """
 
 from __future__ import annotations

@@ -1,0 +1,56 @@
+"""Multiply-adds of a traced program, the same with every version of XLA and on every device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from jax.extend import core
+
+
+def multiply_adds(function: Callable[..., Any], *inputs: Any) -> int:
+    """Multiply-adds of a function's matrix products and convolutions.
+
+    Left out are FFTs and all that is element-wise, so the depthwise convolutions and filters too
+    that are written as shifted multiply-adds. A loop of unknown length counts once, a branch as
+    the largest. Zeros between the samples of a transposed convolution do not count, zeros at the
+    edges do.
+
+    Args:
+      function: what is traced; nothing is computed.
+      inputs: its arguments, arrays or trees of `jax.ShapeDtypeStruct`.
+    """
+    return _in_program(jax.make_jaxpr(function)(*inputs).jaxpr)
+
+
+def _in_program(program: core.Jaxpr) -> int:
+    return sum(_in_equation(equation) for equation in program.eqns)
+
+
+def _in_equation(equation: core.JaxprEqn) -> int:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        left = equation.invars[0].aval.shape
+        return equation.outvars[0].aval.size * math.prod(left[axis] for axis in contracted)
+    if name == "conv_general_dilated":
+        kernel = equation.invars[1].aval
+        taps = kernel.size // kernel.shape[params["dimension_numbers"].rhs_spec[0]]
+        return equation.outvars[0].aval.size * taps // math.prod(params["lhs_dilation"])
+    inner = [_in_program(program) for program in _programs(params.values())]
+    if name == "cond":
+        return max(inner)
+    return sum(inner) * (params["length"] if name == "scan" else 1)
+
+
+def _programs(values: Any) -> Iterator[core.Jaxpr]:
+    """Programs among an equation's parameters: bodies of loops, branches, called functions."""
+    for value in values:
+        if isinstance(value, core.ClosedJaxpr):
+            yield value.jaxpr
+        elif isinstance(value, core.Jaxpr):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            yield from _programs(value)
