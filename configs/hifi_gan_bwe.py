@@ -5,7 +5,8 @@
 
 Variants (`configs/hifi_gan_bwe.py:VARIANT`): words with "_" between them.
   (none)      the reimplementation's recipe: 100 k steps of content losses, then critics.
-  codec, tiny, 32k   words of configs/post_hoc.py: its recipe, on equal terms with other systems.
+  codec, neucodec, tiny, 32k   words of configs/post_hoc.py: its recipe, on equal terms with other
+              systems.
   house       that recipe without any of these words.
 """
 

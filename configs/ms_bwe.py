@@ -21,7 +21,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config = load_config(f"{Path(__file__).with_name('post_hoc.py')}:{rest}").unlock()
     tiny = "tiny" in words
     config.system.name = "ms_bwe"
-    config.system.input_rate = 8000 if "8k" in words else 16000
+    if "8k" in words:
+        config.system.input_rate = 8000
     config.system.channels = 96 if tiny else 256
     config.system.layers = 3 if tiny else 4
     config.system.n_fft = 320 if tiny else 1024
@@ -32,7 +33,7 @@ def get_config(variant: str = "") -> ConfigDict:
     # a quarter of the training begins with true lower bands
     config.system.teacher_samples = 100_000 * 16 if not tiny else 150 * 4
     config.objective.losses.amplitude = ConfigDict({"weight": 1.0 if tiny else 45.0})
-    if not tiny and "codec" not in words:
+    if not tiny and config.data.input == "lowpass":
         # a codec's phases are not those of the recording: what compares them learns nothing
         config.objective.losses.phase = ConfigDict({"weight": 100.0})
         config.objective.losses.complex = ConfigDict({"weight": 90.0})

@@ -21,7 +21,8 @@ def get_config(variant: str = "") -> ConfigDict:
     words = variant.split("_") if variant else []
     rest = "_".join(word for word in words if word not in ("light", "paper"))
     config = load_config(f"{Path(__file__).with_name('post_hoc.py')}:{rest}").unlock()
-    wide, tiny = "32k" not in words, "tiny" in words
+    # output samples of a hop of 80: 240 at three times the input's rate, 160 at twice
+    wide, tiny = config.system.output_rate == 3 * config.system.input_rate, "tiny" in words
     config.system.name = "musichifi_bwe"
     config.system.channels = 64 if tiny else 256 if "light" in words else 512
     config.system.up_factors = (6, 5, 2, 2, 2) if wide else (5, 4, 2, 2, 2)

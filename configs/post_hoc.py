@@ -2,6 +2,7 @@
 
 Variants (`configs/post_hoc.py:VARIANT`): words with "_" between them.
   codec       on a codec's own output; without it on low-passed recordings.
+  neucodec    the same on a codec that decodes to 24 kHz, as NeuCodec does.
   32k         output rate (none: 48k).
   tiny        what trains in minutes on two CPU cores.
 """
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict
 from codecbwe_jax.config import load_config
 from codecbwe_jax.data.lowpass import LOWPASSES
 
-WORDS = ("tiny", "codec", "32k")
+WORDS = ("tiny", "codec", "neucodec", "32k")
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -22,7 +23,8 @@ def get_config(variant: str = "") -> ConfigDict:
         raise ValueError(f"unknown variant {variant!r}; words are {', '.join(WORDS)}")
     config = load_config(f"{Path(__file__).with_name('base.py')}:codec_lowpass").unlock()
     rate = 32000 if "32k" in words else 48000
-    config.system = ConfigDict({"input_rate": 16000, "output_rate": rate})
+    narrow = 24000 if "neucodec" in words else 16000
+    config.system = ConfigDict({"input_rate": narrow, "output_rate": rate})
     # "bfloat16" on TPU and GPU where a system is large; spectra and losses stay float32
     config.system.compute_dtype = "float32"
 
@@ -30,7 +32,8 @@ def get_config(variant: str = "") -> ConfigDict:
         {
             # no spectral convergence: relative to near silence it would outweigh all else
             "multi_resolution_stft": {"weight": 5.0, "weight_sc": 0.0},
-            # mel bins from 7 kHz up: a full-band mel scale gives the new band a quarter of its bins
+            # mel bins from 1 kHz below the input's edge up: a full-band mel scale gives the new
+            # band a quarter of its bins
             "upper_band_mel": {"weight": 15.0},
         }
     )
@@ -50,7 +53,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.objective.adversarial_from = 20_000
     config.objective.ramp_steps = 80_000
 
-    config.data.input = "codec_online" if "codec" in words else "lowpass"
+    config.data.input = "codec_online" if {"codec", "neucodec"} & set(words) else "lowpass"
     config.data.segment_samples = rate
     config.data.lowpass = tuple(LOWPASSES)
     config.data.gain_db = (-12.0, 6.0)

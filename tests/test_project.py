@@ -11,6 +11,8 @@ from codecbwe_jax.errors import UserError
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "codecbwe_jax"
+# recipes with the word "neucodec"
+ON_24_KHZ = ("hifi_gan_bwe", "high_band", "ms_bwe", "musichifi_bwe")
 # A room imports only rooms on its own floor or below (docs/architecture.md).
 FLOORS = {
     "errors": 0, "atomic": 0, "audio": 0, "config": 0, "json_lines": 0,
@@ -103,9 +105,10 @@ def test_every_native_config_builds(name: str) -> None:
     [
         *(f"bbwexnet.py:{v}" for v in ("", "codec_32k", "tiny_codec_nsvq", "tiny_codec_small")),
         *(f"hifi_gan_bwe.py:{v}" for v in ("", "house", "codec_32k", "tiny_codec")),
-        *(f"high_band.py:{v}" for v in ("", "codec", "tiny_codec_48k_pqmf")),
+        *(f"high_band.py:{v}" for v in ("", "codec", "tiny_codec_48k_pqmf", "neucodec_pqmf")),
         *(f"ms_bwe.py:{v}" for v in ("", "8k", "tiny_codec")),
         *(f"musichifi_bwe.py:{v}" for v in ("", "light_codec", "paper", "tiny_codec_32k")),
+        *(f"{name}.py:{v}neucodec" for name in ON_24_KHZ for v in ("", "tiny_")),
         *(f"opus_bbwe.py:{v}" for v in ("", "codec_32k", "tiny_codec")),
     ],
 )
@@ -116,6 +119,8 @@ def test_every_post_hoc_config_builds(name: str) -> None:
     assert (config.data.segment_samples * system.input_rate) % system.output_rate == 0
     assert config.data.segment_samples <= config.data.chunk_seconds * system.output_rate
     assert objectives.build(system, config.objective).generator == "generator"
+    if "neucodec" in name:
+        assert (system.input_rate, config.data.input) == (24000, "codec_online")
 
 
 def test_a_native_config_that_is_not_there_is_named() -> None:

@@ -105,11 +105,7 @@ def fir_crossover(
 
 
 def high_pass(
-    x: jax.Array,
-    rate: int,
-    stop_hz: float = 7000.0,
-    pass_hz: float = 8000.0,
-    attenuation_db: float = 100.0,
+    x: jax.Array, rate: int, stop_hz: float, pass_hz: float, attenuation_db: float = 100.0
 ) -> jax.Array:
     """Linear-phase high-pass without delay; arguments as of `high_pass_taps`, x `[batch,
     samples]`."""
@@ -126,7 +122,7 @@ def high_pass(
 
 
 def high_pass_taps(
-    rate: int, stop_hz: float = 7000.0, pass_hz: float = 8000.0, attenuation_db: float = 100.0
+    rate: int, stop_hz: float, pass_hz: float, attenuation_db: float = 100.0
 ) -> np.ndarray:
     """A Kaiser-windowed high-pass, 6 dB down midway between the two frequencies.
 

@@ -6,6 +6,9 @@ part, low-passed at 7 kHz, is 85 dB below itself or less.
 
 The added band begins at 7.4 kHz, where the interpolation still passes everything: begun at 8 kHz,
 the sum would have a notch of 25 dB there.
+
+These are the frequencies of an input at 16 kHz. They follow its rate: at 24 kHz they are half as
+high again.
 """
 
 from __future__ import annotations
@@ -32,7 +35,9 @@ from codecbwe_jax.interop.weights import Rule, under
 from codecbwe_jax.systems.base import Features, Params, System
 
 RESAMPLER = "hann24"
-BEGIN_HZ = 7400
+# shares of the input's band: where what is added begins, and what a high-pass keeps it away from
+BEGIN = 0.925
+KEPT = 0.875
 # log magnitude that the network begins with: next to nothing is added
 QUIET = -6.0
 CLIP = 100.0
@@ -73,7 +78,7 @@ class HighBand(System):
     """The high-band residual as a system.
 
     Attributes:
-      input_rate, output_rate: in Hz; 16000 to 32000 or 48000.
+      input_rate, output_rate: in Hz; 16000 to 32000 or 48000, 24000 to 48000.
       synthesis: "stft": the missing bins of one spectrum, from 7.4 kHz; "pqmf": the missing bands
         of a filter bank, high-passed, which cannot fill the seam: even a perfect residual leaves
         5 to 8 dB missing from 7.2 to 8 kHz.
@@ -101,9 +106,10 @@ class HighBand(System):
     compute_dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.output_rate % self.input_rate:
+        if self.output_rate % self.input_rate or self.ratio < 2:
             raise UserError(
-                f"output_rate {self.output_rate} is no multiple of input_rate {self.input_rate}"
+                f"high_band: output_rate {self.output_rate} is not twice, three times, ... "
+                f"input_rate {self.input_rate}"
             )
         if self.synthesis not in ("stft", "pqmf"):
             raise UserError(f"synthesis {self.synthesis!r}; there are stft, pqmf")
@@ -132,7 +138,12 @@ class HighBand(System):
     @property
     def first_bin(self) -> int:
         """Of the added spectrum, whose bins are as far apart as the input's."""
-        return round(BEGIN_HZ * WINDOW_SECONDS)
+        return round(BEGIN * self.input_rate / 2 * WINDOW_SECONDS)
+
+    @property
+    def high_pass_hz(self) -> tuple[float, float]:
+        """What a filter bank adds is stopped up to the first and passed from the second."""
+        return KEPT * self.input_rate / 2, self.input_rate / 2
 
     @property
     def network(self) -> HighBandNetwork:
@@ -148,7 +159,7 @@ class HighBand(System):
         frames = 3 * (self.layers + 1) + HOPS + 1
         filters = sinc_kernel(1, self.ratio, SINC_FILTERS[RESAMPLER])[1]
         if self.synthesis == "pqmf":
-            taps = PQMF_TAPS + len(high_pass_taps(self.output_rate))
+            taps = PQMF_TAPS + len(high_pass_taps(self.output_rate, *self.high_pass_hz))
             filters += math.ceil(taps / 2 / self.ratio)
         return frames * self.hop_length + self.window + filters
 
@@ -194,7 +205,7 @@ class HighBand(System):
         waves = istft(spectra.swapaxes(1, 2), self.window, self.hop_length).swapaxes(1, 2)
         waves = jnp.pad(waves, ((0, 0), (0, 0), (1, 0)))
         joined = Pqmf(self.ratio, PQMF_TAPS).synthesis(waves)
-        return high_pass(joined, self.output_rate)
+        return high_pass(joined, self.output_rate, *self.high_pass_hz)
 
     def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
         """Waveform `[B, n]` at input_rate -> `[B, n * ratio]`."""

@@ -82,11 +82,11 @@ class MusicHifiBwe(System):
     compute_dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        wanted = self.hop_length * self.output_rate // self.input_rate
+        wanted = self.hop_length * self.output_rate / self.input_rate
         if math.prod(self.up_factors) != wanted:
             raise UserError(
                 f"up_factors {self.up_factors} give {math.prod(self.up_factors)} samples "
-                f"a frame; hop_length {self.hop_length} and the rates want {wanted}"
+                f"a frame; hop_length {self.hop_length} and the rates want {wanted:g}"
             )
         pairs = zip(self.up_factors, self.up_kernels, strict=True)
         if any((taps - factor) % 2 for factor, taps in pairs):

@@ -474,14 +474,14 @@ class HighBand(PostHoc):
         super().__init__(config)
         c, self.ratio = config, self.output_rate // self.input_rate
         window = round(0.02 * self.input_rate)
-        self.hop, self.first = window // 4, round(7400 * 0.02)
+        self.hop, self.first = window // 4, round(0.925 * self.input_rate / 2 * 0.02)
         self.heads, self.bins = 1, window * self.ratio // 2 - self.first
         wide = window * self.ratio
         if c["synthesis"] == "pqmf":
             self.heads, self.bins, wide = self.ratio - 1, window // 2 + 1, window
-            joining, self.high_pass = pqmf_synthesis(self.ratio), high_pass_taps(self.output_rate)
-            self.register_buffer("joining", joining, persistent=False)
-            self.register_buffer("passing", self.high_pass[None, None], persistent=False)
+            passing = high_pass_taps(self.output_rate, self.input_rate / 2)
+            self.register_buffer("joining", pqmf_synthesis(self.ratio), persistent=False)
+            self.register_buffer("passing", passing[None, None], persistent=False)
         self.seen = int(c["seen"] * window / 2) + 1
         self.backbone = Backbone(3 * self.seen, c["size"], c["intermediate"], c["layers"])
         self.head = nn.Linear(c["size"], 2 * self.heads * self.bins)
@@ -525,14 +525,17 @@ def pqmf_synthesis(bands: int, taps: int = 192, beta: float = 9.0) -> torch.Tens
     return (2 * bands * prototype * torch.cos(angle)).float()[:, None].flip(-1)
 
 
-def high_pass_taps(rate: int) -> torch.Tensor:
-    """A Kaiser-windowed high-pass, 100 dB down at 7 kHz, passing from 8 kHz."""
-    width, attenuation = 2000 / rate, 100.0
+def high_pass_taps(rate: int, edge: float) -> torch.Tensor:
+    """A Kaiser-windowed high-pass, 100 dB down at seven eighths of an edge in Hz, passing from
+    the edge on."""
+    stop, attenuation = 0.875 * edge, 100.0
+    width = (edge - stop) / (rate / 2)
     count = math.ceil((attenuation - 7.95) / 2.285 / (math.pi * width)) + 1
     count |= 1
     beta = 0.1102 * (attenuation - 8.7)
     n = torch.arange(count, dtype=torch.float64) - (count - 1) / 2
-    low = 15000 / rate * torch.sinc(15000 / rate * n)
+    cutoff = (stop + edge) / rate
+    low = cutoff * torch.sinc(cutoff * n)
     window = torch.kaiser_window(count, periodic=False, beta=beta, dtype=torch.float64)
     taps = ((n == 0).double() - low) * window
     # of gain 1 at Nyquist
