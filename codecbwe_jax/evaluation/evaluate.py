@@ -24,6 +24,7 @@ from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import Model
 from codecbwe_jax.inference.token_decoder import TokenDecoder
 from codecbwe_jax.inference.windows import zeros_after
+from codecbwe_jax.systems import check_hears
 from codecbwe_jax.systems.base import System
 from codecbwe_jax.systems.baselines import Sinc
 
@@ -105,15 +106,11 @@ def heard_rate(systems: Sequence[System], codec: System | None) -> int:
     if codec is None and any(s.takes == "tokens" for s in systems):
         raise UserError("native decoders need the codec that makes their tokens: --codec=FOLDER")
     learnt = [s for s in systems if s.takes == "waveform" and not isinstance(s, Sinc)]
-    rates = sorted({s.input_rate for s in learnt or systems})
-    if codec and learnt and rates != [codec.output_rate]:
-        raise UserError(
-            f"the codec decodes to {codec.output_rate} Hz, these models take "
-            f"{', '.join(map(str, rates))} Hz: train them with "
-            f"--config.system.input_rate={codec.output_rate}"
-        )
     if codec:
+        for system in learnt:
+            check_hears(system, codec)
         return codec.output_rate
+    rates = sorted({s.input_rate for s in learnt or systems})
     if len(rates) != 1:
         raise UserError(f"models of input rates {rates} cannot stand in one table")
     return rates[0]

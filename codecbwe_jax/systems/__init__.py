@@ -30,10 +30,29 @@ REGISTRY: dict[str, str] = {
 }
 
 
+def name_of(system: System) -> str:
+    """Key in `REGISTRY`."""
+    names = {entry.split(":")[1]: name for name, entry in REGISTRY.items()}
+    return names[type(system).__name__]
+
+
+def check_hears(system: System, codec: System) -> None:
+    """Raise UserError if a system of waveforms does not take what a codec decodes to."""
+    given, wanted = codec.output_rate, system.input_rate
+    if given == wanted:
+        return
+    says = f"the codec decodes to {given} Hz, {name_of(system)} takes {wanted} Hz"
+    if system.one_rate:
+        raise UserError(
+            f"{says} alone: give a codec that decodes to {wanted} Hz, or none (evaluate without "
+            "--codec, train with --config.data.input=lowpass)"
+        )
+    raise UserError(f"{says}: train it for this codec with config.system.input_rate={given}")
+
+
 def settings_of(system: System) -> dict[str, Any]:
     """What `build` makes an equal system of: "name", and the system's own fields."""
-    names = {entry.split(":")[1]: name for name, entry in REGISTRY.items()}
-    settings = {"name": names[type(system).__name__], **dataclasses.asdict(system)}
+    settings = {"name": name_of(system), **dataclasses.asdict(system)}
     # says how gradients are computed, not what the system is
     settings.get("backbone", {}).pop("remat", None)
     kind = getattr(getattr(system, "backbone", None), "kind", None)

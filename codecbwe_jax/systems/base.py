@@ -21,6 +21,7 @@ class System(Protocol):
     Attributes:
       takes: what `extend` reads, a low-rate waveform or codec tokens.
       input_rate: rate of that waveform, or of the waveform that the tokens stand for, in Hz.
+      one_rate: whether there is no other input_rate to choose.
       output_rate: rate of the result in Hz.
       receptive_field: input samples on each side that an output sample depends on.
       delay: samples of the future (at input_rate) that a stream must wait for.
@@ -34,6 +35,7 @@ class System(Protocol):
 
     takes: ClassVar[Literal["waveform", "tokens"]]
     torch_rules: ClassVar[tuple[Rule, ...]]
+    one_rate: ClassVar[bool] = False
     input_rate: int
     output_rate: int
 

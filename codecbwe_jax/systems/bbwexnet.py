@@ -125,7 +125,7 @@ class BbwexNet(StreamingSystem):
     """The U-Net as a system.
 
     Attributes:
-      input_rate, output_rate: in Hz; 16000 to 32000 or 48000.
+      input_rate, output_rate: 16000, and 32000 or 48000 Hz.
       widths: of the input's level and the four below it.
       bottleneck: width of the narrowest place.
       codes: of the quantiser there; 0: none.

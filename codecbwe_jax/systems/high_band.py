@@ -108,7 +108,7 @@ class HighBand(System):
     def __post_init__(self) -> None:
         if self.output_rate % self.input_rate or self.ratio < 2:
             raise UserError(
-                f"high_band: output_rate {self.output_rate} is not twice, three times, ... "
+                f"output_rate {self.output_rate} is not twice, three times, ... "
                 f"input_rate {self.input_rate}"
             )
         if self.synthesis not in ("stft", "pqmf"):

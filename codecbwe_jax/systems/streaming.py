@@ -10,8 +10,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from codecbwe_jax.errors import UserError
 from codecbwe_jax.nn import causal
 from codecbwe_jax.systems.base import Features, Params, System
+
+INPUT_RATE = 16000
+OUTPUT_RATES = (32000, 48000)
 
 
 class StreamingSystem(System):
@@ -26,8 +30,16 @@ class StreamingSystem(System):
     """
 
     takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
+    one_rate: ClassVar[bool] = True
     frame_length: int
     lag: int
+
+    def __post_init__(self) -> None:
+        if self.input_rate != INPUT_RATE or self.output_rate not in OUTPUT_RATES:
+            raise UserError(
+                f"{self.input_rate} -> {self.output_rate} Hz: streaming systems take {INPUT_RATE} "
+                f"Hz alone and give {' or '.join(map(str, OUTPUT_RATES))} Hz"
+            )
 
     @property
     def network(self) -> nn.Module:

@@ -19,6 +19,7 @@ from codecbwe_jax.data.recordings import Recording
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.objectives.turn import Batch
+from codecbwe_jax.systems import check_hears
 from codecbwe_jax.systems.base import System
 from codecbwe_jax.systems.codec import Codec
 
@@ -109,18 +110,33 @@ def load(config: ConfigDict, system: System) -> tuple[CodecInput, FrozenCodec] |
     """The codec that `config.data.input` asks for, as `open_codec`; (None, None) for "lowpass".
 
     Raises:
-      UserError: on an unknown kind of input; else see `open_codec`.
+      UserError: as `wants_codec` and `open_codec`.
+    """
+    return open_codec(config, system) if wants_codec(config, system) else (None, None)
+
+
+def wants_codec(config: ConfigDict, system: System) -> bool:
+    """Whether `config.data.input` asks for a codec.
+
+    Raises:
+      UserError: on an unknown kind of input, or one that the system does not take.
     """
     kind = config.data.get("input", "lowpass")
-    if kind == "lowpass" and system.takes == "tokens":
-        raise UserError("config.data.input is 'lowpass'; this system takes a codec's tokens")
-    if kind == "lowpass":
-        return None, None
-    if kind not in ("codec_online", "codec_cached"):
+    if kind not in ("lowpass", "codec_online", "codec_cached"):
         raise UserError(
             f"config.data.input is {kind!r}; known: lowpass, codec_online, codec_cached"
         )
-    return open_codec(config, system)
+    if kind == "lowpass" and system.takes == "tokens":
+        raise UserError("config.data.input is 'lowpass'; this system takes a codec's tokens")
+    return kind != "lowpass"
+
+
+def check_follows(system: System, codec: Codec) -> None:
+    """Raise UserError if a system cannot follow a codec: not its tokens, or not its rate."""
+    if system.takes == "tokens":
+        system.check_tokens(codec)
+    else:
+        check_hears(system, codec)
 
 
 def open_codec(config: ConfigDict, system: System) -> tuple[CodecInput, FrozenCodec]:
@@ -133,13 +149,7 @@ def open_codec(config: ConfigDict, system: System) -> tuple[CodecInput, FrozenCo
     if not data.codec:
         raise UserError("config.data.codec is empty: give --config.data.codec=FOLDER, a codec's")
     codec = FrozenCodec.load(data.codec, data.codec_dtype)
-    if system.takes == "tokens":
-        system.check_tokens(codec.system)
-    elif codec.system.output_rate != system.input_rate:
-        raise UserError(
-            f"{data.codec} decodes to {codec.system.output_rate} Hz, the system takes "
-            f"{system.input_rate} Hz (config.system.input_rate)"
-        )
+    check_follows(system, codec.system)
     token_rate = INPUT_RATE // codec.system.token_hop_length
     tokens = round(data.chunk_seconds * token_rate)
     settings = codec_pairs.CodecPairSettings(

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from codecbwe_jax.errors import UserError
 from codecbwe_jax.nn.nsvq import replace_unused
 from codecbwe_jax.systems import build
 from codecbwe_jax.systems.facts import facts
@@ -30,6 +31,13 @@ def test_published_and_stated_sizes() -> None:
     assert facts(unet).parameters - gains == 1_434_497
     assert 1000 * unet.delay / unet.input_rate <= 12
     assert 1000 * build({"name": "opus_bbwe"}).delay / 16000 <= 11
+
+
+@pytest.mark.parametrize("name", ["opus_bbwe", "bbwexnet"])
+@pytest.mark.parametrize("rates", [{"input_rate": 24000}, {"output_rate": 44100}], ids=str)
+def test_other_rates_are_refused(name: str, rates: dict[str, int]) -> None:
+    with pytest.raises(UserError, match="take 16000 Hz alone and give 32000 or 48000 Hz"):
+        build({"name": name, **rates})
 
 
 @pytest.mark.parametrize("name", SMALL)
