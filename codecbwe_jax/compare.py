@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from codecbwe_jax import systems
+from codecbwe_jax import objectives, systems
 from codecbwe_jax.config import load_config, read_json, write_json
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.evaluation.columns import COMPARED
@@ -20,10 +20,11 @@ from codecbwe_jax.evaluation.speed import one_thread_factor
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import BASELINES, Model, load_model
+from codecbwe_jax.systems.base import System
 from codecbwe_jax.systems.facts import facts
 from codecbwe_jax.training import codec_input
 from codecbwe_jax.training.data import find_recordings
-from codecbwe_jax.training.loop import starting_model, train
+from codecbwe_jax.training.loop import device_mapping, starting_model, train
 
 CLIPS = 12
 
@@ -57,8 +58,7 @@ def compare(
     names = [name for name, _ in runs]
     if len(set(names)) != len(names):
         raise UserError(f"names of runs stand twice in {', '.join(names)}; give NAME=CONFIG")
-    codec_folder = runs[0][1].data.codec
-    codec = FrozenCodec.load(codec_folder) if codec_folder else None
+    codec = _one_codec([config for _, config in runs])
     _check_together(runs, codec)
     models: list[Model] = []
     speeds: dict[str, float] = {}
@@ -92,19 +92,38 @@ def _parsed(text: str, steps: int, data: Path, overrides: Sequence[str]) -> tupl
     return name, load_config(argument, [*overrides, *own, *shared])
 
 
+def _one_codec(configs: Sequence[ConfigDict]) -> FrozenCodec | None:
+    """The codec that all runs name, whatever each computes it in; None if none does."""
+    folders = sorted({config.data.get("codec", "") for config in configs})
+    if len(folders) > 1:
+        named = ", ".join(folder or "none" for folder in folders)
+        raise UserError(f"one table has one codec, these runs name {named}: give --codec=FOLDER")
+    return FrozenCodec.load(folders[0]) if folders[0] else None
+
+
 def _check_together(runs: Sequence[tuple[str, ConfigDict]], codec: FrozenCodec | None) -> None:
     """Refuse, before the first training, what could not be trained or scored after it."""
     built = []
     for name, config in runs:
-        system = systems.build(config.system)
         try:
-            codec_input.load(config, system)
+            built.append(_checked(config, codec))
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
-        built.append(system)
     heard_rate(built, codec.system if codec else None)
     if not Path(runs[0][1].data.path).exists():
         raise UserError(f"{runs[0][1].data.path}: no such folder of recordings")
+
+
+def _checked(config: ConfigDict, codec: FrozenCodec | None) -> System:
+    """The system of a run; UserError if it cannot be trained."""
+    system = systems.build(config.system)
+    objectives.build(system, config.objective)
+    device_mapping(config)
+    if codec_input.wants_codec(config, system):
+        if not codec:
+            raise UserError("it is trained on a codec: give --codec=FOLDER")
+        codec_input.check_follows(system, codec.system)
+    return system
 
 
 def _trained(config: ConfigDict, workdir: Path) -> float:

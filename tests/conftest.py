@@ -122,8 +122,17 @@ def stirred(params: dict) -> dict:
 @pytest.fixture(scope="session")
 def codec_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A converted folder of a micro codec with random weights."""
-    codec, params = random_codec()
-    folder = tmp_path_factory.mktemp("codec") / "micro"
+    return written_codec("xcodec2", tmp_path_factory.mktemp("codec") / "micro")
+
+
+@pytest.fixture(scope="session")
+def codec_24k_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of one that decodes to 24 kHz."""
+    return written_codec("neucodec", tmp_path_factory.mktemp("codec_24k") / "micro")
+
+
+def written_codec(family: str, folder: Path) -> Path:
+    codec, params = random_codec(family)
     settings = dataclasses.asdict(codec)
     write_folder(Model("micro", codec, params, {}), {"name": "codec", **settings}, folder)
     return folder

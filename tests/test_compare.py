@@ -1,6 +1,5 @@
 """`codecbwe compare`: trained alike, one table, one page to listen to; done again, it goes on."""
 
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -10,9 +9,16 @@ import soundfile
 
 from codecbwe_jax.compare import compare
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.inference.model import Model
-from codecbwe_jax.interop.checkpoints import write_folder
-from tests.conftest import MICRO_CODEC, random_codec, run_cli
+from codecbwe_jax.inference.frozen_codec import FrozenCodec
+from tests.conftest import MICRO_CODEC, run_cli
+
+NATIVE = " ".join(
+    [
+        "configs/native_istft.py:tiny_48k",
+        *(f"--config.system.backbone.{k}={v}" for k, v in MICRO_CODEC["backbone"].items()),
+        "--config.system.features=96",
+    ]
+)
 
 
 def test_two_systems_at_two_rates(corpus: Path, codec_folder: Path, tmp_path: Path) -> None:
@@ -68,16 +74,38 @@ def test_two_systems_at_two_rates(corpus: Path, codec_folder: Path, tmp_path: Pa
     assert json.loads((report / "scores.json").read_text())["models"].keys() == wanted
 
 
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ("high_band.py:tiny_codec", r"codec: the codec decodes to 24000 Hz, .*input_rate=24000"),
+        ("opus_bbwe.py:tiny_codec", "opus_bbwe takes 16000 Hz alone: give a codec that decodes to"),
+        ("opus_bbwe.py:tiny_neucodec", "24000 -> 48000 Hz: streaming systems take 16000 Hz alone"),
+        ("ms_bwe.py:tiny", "ms_bwe takes 16000 Hz"),
+        ("high_band.py:tiny_neucodec --config.data.codec=OTHER", "these runs name .*, OTHER: give"),
+    ],
+)
 def test_what_cannot_stand_together_is_refused_before_anything_is_trained(
-    corpus: Path, tmp_path: Path
+    config: str, says: str, codec_24k_folder: Path, corpus: Path, tmp_path: Path
 ) -> None:
-    codec, params = random_codec("neucodec")
-    settings = {"name": "codec", **dataclasses.asdict(codec)}
-    write_folder(Model("micro", codec, params, {}), settings, tmp_path / "codec")
-    configs = ["configs/native_istft.py:tiny_48k", "configs/high_band.py:tiny_codec"]
-    sizes = [f"--config.system.backbone.{k}={v}" for k, v in MICRO_CODEC["backbone"].items()]
-    configs[0] = " ".join([configs[0], *sizes, "--config.system.features=96"])
-    overrides = [f"--config.data.codec={tmp_path / 'codec'}"]
-    with pytest.raises(UserError, match=r"high_band_tiny_codec: .* decodes to 24000 Hz"):
-        compare(configs, 1, corpus, tmp_path / "report", overrides)
+    overrides = [f"--config.data.codec={codec_24k_folder}", "--config.train.batch_size=8"]
+    with pytest.raises(UserError, match=says):
+        compare([NATIVE, f"configs/{config}"], 1, corpus, tmp_path / "report", overrides)
     assert not (tmp_path / "report").exists()
+
+
+def test_the_codec_of_all_runs_is_loaded_once(
+    codec_24k_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    load = FrozenCodec.load.__func__
+
+    def counted(cls: type, where: str, *settings: object) -> FrozenCodec:
+        loaded.append(where)
+        return load(cls, where, *settings)
+
+    monkeypatch.setattr(FrozenCodec, "load", classmethod(counted))
+    runs = [NATIVE, "configs/high_band.py:tiny_neucodec", "configs/ms_bwe.py:tiny_neucodec"]
+    overrides = [f"--config.data.codec={codec_24k_folder}", "--config.train.batch_size=8"]
+    with pytest.raises(UserError, match="no such folder of recordings"):
+        compare(runs, 1, tmp_path / "none", tmp_path / "report", overrides)
+    assert loaded == [str(codec_24k_folder)]
