@@ -17,6 +17,7 @@ from codecbwe_jax.codec.names import to_original
 from codecbwe_jax.config import load_config
 from codecbwe_jax.interop.weights import to_torch
 from codecbwe_jax.systems.facts import stored
+from codecbwe_jax.training import codec_input
 from tests.conftest import MICRO, MICRO_CODEC, ROOT, random_codec, run_cli
 from tests.corpora.sample import hifi_tts2
 
@@ -41,8 +42,8 @@ def blocks(document: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-def commands(document: str) -> list[list[str]]:
-    lines = "\n".join(blocks(document, "bash")).splitlines()
+def commands(document: str, language: str = "bash") -> list[list[str]]:
+    lines = "\n".join(blocks(document, language)).splitlines()
     return [shlex.split(line, comments=True) for line in lines if line.strip()]
 
 
@@ -129,6 +130,22 @@ def test_every_command_runs(document: str, desk: Path) -> None:
         result = run_cli(*arguments, cwd=desk)
         assert result.returncode == 0, f"{shlex.join(command)}\n{result.stderr}"
     run_python(document, desk)
+
+
+def test_what_needs_a_codec_at_24_khz_builds() -> None:
+    """Commands that the desk's codec, at 16 kHz, cannot run: their configs take NeuCodec's rate."""
+    codec = systems.build(load_config("configs/codec.py:neucodec").system)
+    shown = [a for a in commands("docs/codec.md", "text") if a[0] == "codecbwe"]
+    configs = [
+        (word.removeprefix("--config="), [a for a in line if a.startswith("--config.")])
+        for line in shown
+        for word in line
+        if word.removeprefix("--config=").startswith("configs/")
+    ]
+    assert len(configs) == 4
+    for config, overrides in configs:
+        system = systems.build(load_config(config, overrides).system)
+        codec_input.check_follows(system, codec)
 
 
 def check_launch(script: Path, arguments: list[str]) -> None:
