@@ -1,5 +1,5 @@
-"""MusicHiFi-BWE: BigVGAN on log-mels beside the interpolated input, 16 -> 48 or 32 kHz (arXiv
-2403.10493).
+"""MusicHiFi-BWE: BigVGAN on log-mels beside the interpolated input, 16 -> 48 or 32 kHz or
+24 -> 48 kHz (arXiv 2403.10493).
 
     codecbwe train --config=configs/musichifi_bwe.py:codec --workdir=runs/musichifi \
         --config.data.path=DIR --config.data.codec=CODEC
