@@ -12,30 +12,31 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from tests.conftest import MICRO_CODEC, run_cli
 
-NATIVE = " ".join(
+NATIVE_SIZES = " ".join(
     [
-        "configs/native_istft.py:tiny_48k",
         *(f"--config.system.backbone.{k}={v}" for k, v in MICRO_CODEC["backbone"].items()),
         "--config.system.features=96",
     ]
 )
+NATIVE = f"configs/native_istft.py:tiny_48k {NATIVE_SIZES}"
 
 
-def test_two_systems_at_two_rates(corpus: Path, codec_folder: Path, tmp_path: Path) -> None:
-    sizes = [f"--config.system.backbone.{k}={v}" for k, v in MICRO_CODEC["backbone"].items()]
+def test_systems_of_both_kinds_at_two_rates(
+    corpus: Path, codec_24k_folder: Path, tmp_path: Path
+) -> None:
+    """Native decoders of 48 and 24 kHz and a post-hoc system, on a codec that decodes to 24 kHz."""
     report = tmp_path / "report"
     command = (
         "compare",
         "--configs",
-        "high=configs/native_istft.py:tiny_48k --config.system.head_init=scratch",
-        "configs/native_multiband.py:tiny_2x12",
-        f"--codec={codec_folder}",
+        f"high=configs/native_istft.py:tiny_48k --config.system.head_init=scratch {NATIVE_SIZES}",
+        f"configs/native_multiband.py:tiny_2x12 {NATIVE_SIZES}",
+        "post_hoc=tests/training/micro_config.py:neucodec",
+        f"--codec={codec_24k_folder}",
         "--steps=3",
         f"--data={corpus}",
         f"--report={report}",
         "--blind",
-        *sizes,
-        "--config.system.features=96",
         "--config.data.chunk_seconds=0.5",
         "--config.data.segment_samples=4800",
         "--config.train.batch_size=2",
@@ -46,12 +47,13 @@ def test_two_systems_at_two_rates(corpus: Path, codec_folder: Path, tmp_path: Pa
     result = run_cli(*command)
     assert result.returncode == 0, result.stderr
     scores = json.loads((report / "scores.json").read_text())
-    names = ["high", "native_multiband_tiny_2x12"]
+    names = ["high", "native_multiband_tiny_2x12", "post_hoc"]
     wanted = {*names, *(f"{n}, step 0" for n in names), "sinc", "band_replication"}
     assert set(scores["models"]) == wanted
-    assert scores["output_rate"] == 48000
-    trained, fresh = (scores["models"][n]["lsd"] for n in ("high", "high, step 0"))
-    assert trained != fresh
+    assert (scores["output_rate"], scores["edge_hz"]) == (48000, 12000)
+    for name in ("high", "post_hoc"):
+        trained, fresh = (scores["models"][n]["lsd"] for n in (name, f"{name}, step 0"))
+        assert trained != fresh
     table = (report / "table.md").read_text()
     assert re.search(r"\| high \|.*\| 48 \|", table)
     assert re.search(r"\| native_multiband_tiny_2x12 \|.*\| 24 \|", table)

@@ -6,7 +6,8 @@ from codecbwe_jax.config import load_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    config = load_config("configs/high_band.py:tiny").unlock()
+    """Variants are those of configs/high_band.py, with "tiny"."""
+    config = load_config(f"configs/high_band.py:tiny_{variant}".rstrip("_")).unlock()
     config.system.update({"size": 8, "intermediate": 8, "layers": 1})
     # bands, no single bins: the gradient of an empty bin's logarithm is rounding noise
     bands = {"windows": (1024,), "n_mels": (20,), "f_min": (0.0,), "f_max": (None,)}
