@@ -8,6 +8,7 @@ peak, and cut into other chunks.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import sys
 import tempfile
@@ -42,7 +43,7 @@ def on(device: jax.Device, model: Model, precision: str, seconds: float = 4.0) -
 
 def in_torch(twin: torch.nn.Module, device: str) -> Extend:
     """An export on a device."""
-    twin = twin.to(device)
+    twin = copy.deepcopy(twin).to(device)
     return lambda wave: twin.extend(torch.from_numpy(wave)[None].to(device))[0].cpu().numpy()
 
 

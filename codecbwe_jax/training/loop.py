@@ -318,7 +318,7 @@ def _check_continuation(
     of another shape without a word, so the settings are compared."""
     then, now = facts["config"], json.loads(config.to_json_best_effort())
     for field, before, after in (
-        ("config.system", _network(then["system"]), _network(now["system"])),
+        ("config.system", _network(_complete(then["system"])), _network(_complete(now["system"]))),
         ("config.objective.critics", then["objective"]["critics"], now["objective"]["critics"]),
     ):
         changed = [
@@ -337,6 +337,13 @@ def _check_continuation(
             f"(hash {facts['data']}, now {data_hash}), so its place in the data means nothing; "
             "restore the data, or start in a new work folder with --config.train.init_from"
         )
+
+
+def _complete(settings: dict[str, Any]) -> dict[str, Any]:
+    """A system's settings with those that its run did not know yet: their defaults change
+    nothing."""
+    defaults = systems.settings_of(systems.build({"name": settings["name"]}))
+    return json.loads(json.dumps(defaults)) | settings
 
 
 def _network(settings: dict[str, Any]) -> dict[str, Any]:
