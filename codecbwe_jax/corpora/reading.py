@@ -159,7 +159,7 @@ def _record(
     x: np.ndarray, utterance: Utterance, rate: int, tokens: Tokens | None
 ) -> dict[str, Any]:
     record = {
-        "flac": files.encode(x, rate),
+        "flac": files.encode(x, rate, utterance.title),
         "title": utterance.title,
         "speaker": utterance.speaker,
         "text": utterance.text,

@@ -11,9 +11,9 @@ from codecbwe_jax.errors import UserError
 EXAMPLE = r"'([^/]+)/[^/]*$' takes the folder's name, '^(\w+)-' what is before a first -"
 # A file's name, without its ending, in which corpora tell their speakers.
 FORMS = (
-    re.compile(r"^(?:vctk_)?([ps]\d{1,3})_\d{3}(?:_|$)", re.IGNORECASE),  # VCTK
-    re.compile(r"^(\d+)[_-]\d+(?:[_-]\d+)+$"),  # LibriTTS, LibriSpeech's parts, MLS
-    re.compile(r"^(\d+)-\d+-\d+$"),
+    re.compile(r"^(?:vctk[_-])?(p\d{3}|s5)_\d{3}(?:_|$)", re.IGNORECASE),  # VCTK
+    re.compile(r"^(\d+)_\d+_\d{6}(?:_\d{6})?$"),  # LibriTTS, MLS
+    re.compile(r"^(\d+)-\d+-\d{4}$"),  # LibriSpeech
     re.compile(r"^(LJ)\d{3}-\d{4}$"),  # LJSpeech
 )
 # A folder that is a speaker's: HiFi-TTS, JVS.

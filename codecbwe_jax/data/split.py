@@ -95,7 +95,7 @@ def described(train: Sequence[Recording], valid: Sequence[Recording]) -> str:
         return text
     if here & there:
         return f"{text}, by clips" if here >= there else f"{text}, {_names(there - here)} alone"
-    return f"{text} held out: {_names(there)}"
+    return f"{text}, held out: {_names(there)}"
 
 
 def doubt(recordings: Sequence[Recording]) -> str | None:
@@ -135,4 +135,4 @@ def _seconds(
 
 
 def _hash(name: str) -> str:
-    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()

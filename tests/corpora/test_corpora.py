@@ -378,7 +378,9 @@ def test_mistakes_are_named(source: Path, tmp_path: Path) -> None:
     chapters = rows_of(source / "chapters_44khz.json")
     del chapters[0]["utterances"][1]["offset"]
     write_lines(source / "chapters_44khz.json", chapters)
-    with pytest.raises(UserError, match=r"chapters_44khz.json:1: expected a JSON object with offset"):
+    with pytest.raises(
+        UserError, match=r"chapters_44khz.json:1: expected a JSON object with offset"
+    ):
         builder.write(str(source), options=HERE)
     (source / "manifest_44khz.json").write_text('{"speaker": 7}\n')
     with pytest.raises(

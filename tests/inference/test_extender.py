@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import soundfile
 
+from codecbwe_jax.audio.waveform import MAX_LEVEL
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.batch import plan
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.inference.streaming import StreamingExtender
 from codecbwe_jax.systems import build
 from codecbwe_jax.systems.ap_bwe import ApBwe
-from tests.conftest import ROOT, run_cli
+from tests.conftest import ROOT, run_cli, stirred
+from tests.interop.test_post_hoc_export import SYSTEMS
 
 SYSTEM = ApBwe(channels=8, layers=2, n_fft=128, hop_length=40, win_length=128, resampler="hann24")
 
@@ -181,3 +184,39 @@ def test_two_channels_are_extended_as_mean_and_half_difference(voice: np.ndarray
     alone, silence = extend(x, 16000), extend(np.zeros_like(x), 16000)
     np.testing.assert_allclose(both[:, 0], alone + silence, atol=1e-6)
     np.testing.assert_allclose(both[:, 1], alone - silence, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["ap_bwe", "high_band", "opus_bbwe"])
+def test_the_loudest_input_that_is_taken_gives_finite_output(name: str) -> None:
+    system = build(SYSTEMS[name])
+    model = Model(name, system, stirred(system.init(jax.random.key(0))), {})
+    extend = BandwidthExtender(model, say=str)
+    noise = np.random.default_rng(0).uniform(-1, 1, 1000).astype(np.float32)
+    click = np.zeros(1000, np.float32)
+    click[500] = 1.0
+    for x in (noise, click, np.ones(1000, np.float32)):
+        assert np.isfinite(extend(MAX_LEVEL * x, 16000)).all()
+    with pytest.raises(UserError, match=r"sample 500 is 3e\+38; full scale is 1"):
+        extend(3e38 * click, 16000)
+
+
+def test_a_stream_is_as_it_was_after_what_it_refused(voice: np.ndarray) -> None:
+    system = build(SYSTEMS["opus_bbwe"])
+    stream = StreamingExtender(Model("s", system, stirred(system.init(jax.random.key(0))), {}))
+    one, other = voice[:1600], voice[1600:3200]
+    whole = np.concatenate([stream.push(one), stream.push(other), stream.flush()])
+    pieces = [stream.push(one)]
+    for bad in (np.float32([0.1, 3e38]), np.float32([np.nan]), np.zeros((2, 40), np.float32)):
+        with pytest.raises(UserError, match="chunk"):
+            stream.push(bad)
+    pieces += [stream.push(other), stream.flush()]
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+
+
+def test_integers_are_scaled_by_their_type(extender: BandwidthExtender, voice) -> None:
+    levels = np.round(20000 * voice[:3000:3]).astype(np.int16)
+    expected = extender((levels / 32768).astype(np.float32), 16000)
+    np.testing.assert_array_equal(extender(levels, 16000), expected)
+    np.testing.assert_array_equal(extender(levels.astype(np.int32) << 16, 16000), expected)
+    with pytest.raises(UserError, match=r"shape \[2, 1000\]; .*\[samples, channels\]"):
+        extender(np.stack([levels, levels]), 16000)
