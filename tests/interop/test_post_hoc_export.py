@@ -18,6 +18,7 @@ from codecbwe_jax.inference.model import Model
 from codecbwe_jax.interop import verify
 from codecbwe_jax.interop.checkpoints import convert
 from codecbwe_jax.interop.export import SPEECH_TOLERANCE, export_onnx, export_torch
+from codecbwe_jax.interop.torch.streaming import Streaming
 from codecbwe_jax.systems import build
 from tests.conftest import ROOT, stirred
 
@@ -212,6 +213,19 @@ def test_a_streaming_export_runs_alone(tmp_path: Path) -> None:
         [sys.executable, "-c", program], cwd=tmp_path / "export", capture_output=True, text=True
     )
     assert run.stdout.strip() == "(1, 480) 21", run.stderr
+
+
+def test_a_stream_says_what_it_cannot_take() -> None:
+    twin = Streaming({"output_rate": 48000, "input_rate": 16000})
+    for x, says in (
+        (torch.zeros(160), r"float32 \[160\]; floats in \[-1, 1\], \(batch, samples, a multiple"),
+        (torch.zeros(1, 100), "a multiple of 160"),
+        (torch.full((1, 160), torch.inf), "NaN or infinite"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            twin(x)
+    with pytest.raises(ValueError, match=r"\(batch, samples\), are expected"):
+        twin.extend(torch.zeros(1, 0))
 
 
 def test_tokens_have_no_onnx(tmp_path: Path) -> None:

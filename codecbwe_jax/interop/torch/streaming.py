@@ -59,9 +59,27 @@ class Streaming(nn.Module):
         self.ratio = config["output_rate"] // config["input_rate"]
 
     def forward(self, x: torch.Tensor, *state: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Frames (batch, n) -> (batch, n * ratio), then the next state."""
+        """Frames (batch, n) -> (batch, n * ratio), then the next state.
+
+        Raises:
+          ValueError: if these are no whole frames of finite floats.
+        """
+        if not torch.jit.is_tracing():
+            self.check(x, self.frame_length)
         memory = Memory(state or None)
         return (self.run(x, memory), *memory.new)
+
+    def check(self, x: torch.Tensor, multiple: int = 1) -> None:
+        """Raise ValueError if this is no waveform of so many samples, or a multiple of them."""
+        whole = x.ndim == 2 and x.numel() and x.shape[1] % multiple == 0
+        if not whole or not x.is_floating_point():
+            of = f", a multiple of {multiple}" if multiple > 1 else ""
+            raise ValueError(
+                f"waveform is {x.dtype} {list(x.shape)}; floats in [-1, 1], (batch, samples{of}), "
+                "are expected"
+            )
+        if not x.isfinite().all():
+            raise ValueError("waveform holds NaN or infinite samples")
 
     def prepare(self) -> None:
         """What follows from loaded weights."""
@@ -75,7 +93,12 @@ class Streaming(nn.Module):
 
     @torch.inference_mode()
     def extend(self, waveform: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) -> (batch, samples * ratio), aligned."""
+        """(batch, samples) -> (batch, samples * ratio), aligned.
+
+        Raises:
+          ValueError: if this is no waveform of finite floats.
+        """
+        self.check(waveform)
         samples = waveform.shape[1]
         needed = samples + math.ceil(self.lag / self.ratio)
         x = functional.pad(waveform, (0, needed - samples + -needed % self.frame_length))
