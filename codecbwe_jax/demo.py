@@ -80,7 +80,7 @@ def run(data: Path | None, output: Path, steps: int | None = None) -> Evaluation
     extend_file(BandwidthExtender(model), decoded, output / "extended.wav")
 
     _say(7, f"exporting to PyTorch in {output / 'export'} and checking it against JAX")
-    differences = export_torch(model, output / "export", output / "clips")
+    differences = export_torch(model, output / "export")
 
     notes = _notes(codec_config, codec_scores, config, model.system, max(differences.values()))
     write_report(result, output / "report.html", "A codec's tokens to 48 kHz", notes)
@@ -123,7 +123,7 @@ def _notes(
         f"The codec alone, below 8 kHz: LSD {codec_scores['valid/lsd']:.2f}, SI-SDR "
         f"{codec_scores['valid/si_sdr']:.1f} dB. What it loses, no extension brings back.",
         "The PyTorch export in export/ differs from JAX by "
-        f"{20 * math.log10(difference):.0f} dB on speech, resampling included.",
+        f"{20 * math.log10(difference):.0f} dB on synthetic voices, resampling included.",
     ]
 
 
