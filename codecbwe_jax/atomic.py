@@ -42,7 +42,14 @@ def whole(path: Path) -> Iterator[Path]:
         with told(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             remove(partial)
+        try:
             yield partial
+        except OSError as error:
+            if not _is_of(error, partial):  # of another file, which was read meanwhile
+                raise
+            with told(path):
+                raise
+        with told(path):
             if partial.is_dir() and path.is_dir():
                 shutil.rmtree(path)
             os.replace(partial, path)
@@ -50,6 +57,12 @@ def whole(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             remove(partial)
         raise
+
+
+def _is_of(error: OSError, partial: Path) -> bool:
+    """Whether an error names what is being written, or nothing, as that of a full disk does."""
+    name = error.filename
+    return name is None or Path(os.fsdecode(name)).is_relative_to(partial)
 
 
 @contextlib.contextmanager

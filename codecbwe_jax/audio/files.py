@@ -100,7 +100,7 @@ class _Source:
             )
         self.samples = self._counted() if known is None else known
         if self.samples <= 0:
-            raise UserError(f"{self.name}: no samples in it")
+            raise UserError(f"{self.name}: no samples in it, by its header")
 
     def _counted(self) -> int:
         total = 0
