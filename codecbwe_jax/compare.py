@@ -10,7 +10,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from codecbwe_jax import objectives, systems
-from codecbwe_jax.config import load_config, read_json, write_json
+from codecbwe_jax.config import load_config, read_json, write_json, write_text
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.evaluation.columns import COMPARED
 from codecbwe_jax.evaluation.evaluate import Evaluation, Row, evaluate, heard_rate
@@ -77,7 +77,7 @@ def compare(
     notes = [f"{steps} steps each on {data}."]
     write_report(result, report / "report.html", "Comparison", notes)
     write_listening_page(_trained_only(result), blind)
-    (report / "table.md").write_text(markdown_table(result), encoding="utf-8")
+    write_text(report / "table.md", markdown_table(result))
     print(text_table(result))
     return result
 

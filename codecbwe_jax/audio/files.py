@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -63,9 +64,16 @@ class _Source:
       where: the file's name as bytes, which holds any name, or the file itself.
       raw: the same file, for its header.
       name: for messages.
+      samples: of a file that was measured before; None: it is measured now.
     """
 
-    def __init__(self, where: bytes | io.BytesIO, raw: io.BufferedIOBase, name: str) -> None:
+    def __init__(
+        self,
+        where: bytes | io.BytesIO,
+        raw: io.BufferedIOBase,
+        name: str,
+        samples: int | None = None,
+    ) -> None:
         size = raw.seek(0, os.SEEK_END)
         try:
             self._file = _SoundFile(where)
@@ -74,6 +82,9 @@ class _Source:
             raise UserError(f"{name}: not an audio file that can be read ({reason})") from None
         self.name, self.rate, self.channels = name, self._file.samplerate, self._file.channels
         self._slack = MP3_SLACK if self._file.format == "MP3" else 0
+        if samples is not None:
+            self.samples = samples
+            return
         try:
             self._measure(raw, size)
         except BaseException:
@@ -146,6 +157,16 @@ class _Source:
         self._file.close()
 
 
+# as often as a training run draws from the same files: an MP3's frames are counted once
+@functools.lru_cache(maxsize=1 << 16)
+def _measured(path: Path, size: int, changed_ns: int) -> int:
+    """Samples of a file of this size and time of change."""
+    with path.open("rb") as raw:
+        source = _Source(os.fsencode(path), raw, str(path))
+    with contextlib.closing(source):
+        return source.samples
+
+
 class Reader:
     """A file that is opened once and read in several places; a context manager.
 
@@ -172,8 +193,10 @@ class Reader:
                 f"{path.stem}.wav"
             )
         try:
+            stat = path.stat()
+            samples = _measured(path, stat.st_size, stat.st_mtime_ns)
             with path.open("rb") as raw:
-                self._source = _Source(os.fsencode(path), raw, str(path))
+                self._source = _Source(os.fsencode(path), raw, str(path), samples)
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from None
         self.samples, self.rate = self._source.samples, self._source.rate
