@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,7 @@ def export_torch(model: Model, output: Path, clips: Path | None = None) -> verif
     """
     file, run_both = _export_of(model)
     given = _speech(model, clips)
-    with verified(output) as staged:
+    with atomic.whole(output) as staged:
         _write(model, staged, file)
         differences = run_both(model, staged, given)
         check(differences, output, model.system)
@@ -97,7 +96,7 @@ def export_onnx(model: Model, output: Path, clips: Path | None = None) -> verify
         )
     file, run_both = _export_of(model)
     given = _speech(model, clips)
-    with verified(output) as staged:
+    with atomic.whole(output) as staged:
         _write(model, staged, file)
         write_onnx(model.system, staged, file)
         differences = run_both(model, staged, given)
@@ -212,11 +211,3 @@ def check(differences: verify.Differences, output: Path, system: System) -> None
                 f"{output}: PyTorch differs from JAX by {difference:.2g} ({name}), more than "
                 f"{allowed:.0e}; nothing was exported"
             )
-
-
-@contextlib.contextmanager
-def verified(output: Path) -> Iterator[Path]:
-    """A folder to write and check, which takes the output's place if nothing was raised, and is
-    not left behind if something was."""
-    with atomic.whole(output) as staged:
-        yield staged

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from codecbwe_jax import atomic
 from codecbwe_jax.codec import names
 from codecbwe_jax.config import write_json
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.model import Model
 from codecbwe_jax.interop.as_codec import as_codec
-from codecbwe_jax.interop.export import verified
 from codecbwe_jax.interop.verify import Differences
 from codecbwe_jax.interop.weights import to_torch
 from codecbwe_jax.systems import settings_of
@@ -46,7 +46,7 @@ def export_original(
         raise UserError(f"{model.name} is neither a codec nor a native_istft")
     head_size = model.system.backbone.head_size
     tensors = to_torch(model.system.torch_rules, model.params)
-    with verified(output) as staged:
+    with atomic.whole(output) as staged:
         staged.mkdir(parents=True)
         path = staged / "model.safetensors"
         try:

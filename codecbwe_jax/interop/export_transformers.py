@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from codecbwe_jax import atomic
 from codecbwe_jax.codec import transformers
 from codecbwe_jax.codec.fbank import stacked_fbank
 from codecbwe_jax.codec.settings import INPUT_RATE
@@ -16,7 +17,6 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.model import Model
 from codecbwe_jax.interop.as_codec import as_codec
 from codecbwe_jax.interop.checkpoints import write_folder
-from codecbwe_jax.interop.export import verified
 from codecbwe_jax.interop.verify import Differences, share
 from codecbwe_jax.systems import settings_of
 from codecbwe_jax.systems.codec import Codec
@@ -60,7 +60,7 @@ def export_transformers(
     for package in ("torch", "transformers"):
         if importlib.util.find_spec(package) is None:
             raise UserError(f"export needs {package} to verify it: pip install {package}")
-    with verified(output) as staged:
+    with atomic.whole(output) as staged:
         write_folder(model, settings_of(model.system), staged)
         differences |= verify_codec(model, staged)
         tokens, waveform = differences["tokens"], differences["waveform"]
