@@ -57,6 +57,21 @@ class _SoundFile(soundfile.SoundFile):
         return False
 
 
+class _Streamed(io.FileIO):
+    """A WAV whose data has the size 0, as if it had the one that says "to the end"."""
+
+    def __init__(self, where: bytes, place: int) -> None:
+        super().__init__(where)
+        self._size = range(place, place + 4)
+
+    def readinto(self, buffer: memoryview) -> int:
+        begin = self.tell()
+        count = super().readinto(buffer) or 0
+        for place in range(max(begin, self._size.start), min(begin + count, self._size.stop)):
+            buffer[place - begin : place - begin + 1] = b"\xff"
+        return count
+
+
 class _Source:
     """What every reading goes through: an open file and its true length.
 
@@ -75,8 +90,10 @@ class _Source:
         samples: int | None = None,
     ) -> None:
         size = raw.seek(0, os.SEEK_END)
+        unfilled = headers.unfilled(raw)
         try:
-            self._file = _SoundFile(where)
+            streamed = isinstance(where, bytes) and unfilled is not None
+            self._file = _SoundFile(_Streamed(where, unfilled) if streamed else where)
         except soundfile.LibsndfileError as error:
             reason = "it is empty" if size == 0 else str(error.error_string).strip()
             raise UserError(f"{name}: not an audio file that can be read ({reason})") from None

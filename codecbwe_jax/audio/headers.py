@@ -11,6 +11,8 @@ UNKNOWN_SIZE = 0x7FFFF000
 # Formats of which a chunk of data holds whole samples: PCM, float, A-law, mu-law, extensible.
 PLAIN_FORMATS = (1, 3, 6, 7, 0xFFFE)
 PLAIN_AIFC = (b"NONE", b"twos", b"sowt", b"fl32", b"FL32", b"fl64", b"FL64", b"alaw", b"ulaw")
+# bytes of a sample of Sun's formats: mu-law, 8 to 32 bits, float, double, A-law
+AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
 MPEG_1_KBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 MPEG_2_KBITS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 # Samples that an MP3's encoder put before and after the sound, which are cut off, and the frame of
@@ -36,6 +38,10 @@ def promised(file: BinaryIO, frames: int) -> int | None:
         return _wav(file, frames, ">" if head[:4] == b"RIFX" else "<")
     if head[:4] == b"FORM":
         return _aiff(file, frames)
+    if head[:4] == b"riff":
+        return _w64(file, frames)
+    if head[:4] == b".snd":
+        return _au(file, frames)
     if head[:4] == b"fLaC":
         return (struct.unpack(">Q", file.read(14)[6:14])[0] & (1 << 36) - 1) or None
     if head[:4] == b"OggS":
@@ -47,6 +53,26 @@ def promised(file: BinaryIO, frames: int) -> int | None:
         # what the tag counts and libsndfile trusts, or guesses where there is no tag
         return frames if abs(held - frames) <= MP3_DELAY else max(held, frames)
     return frames
+
+
+def unfilled(file: BinaryIO) -> int | None:
+    """Where a WAV says that its data has no bytes though more follow, as writers leave it who were
+    stopped, or who cannot go back.
+
+    Args:
+      file: anywhere.
+
+    Returns:
+      The place of the size, 4 bytes; None if there is no such thing.
+    """
+    file.seek(0)
+    if file.read(12)[:4] != b"RIFF":
+        return None
+    for name, size in _chunks(file, "<"):
+        if name == b"data":
+            place = file.tell()
+            return place - 4 if size == 0 and file.seek(0, 2) > place else None
+    return None
 
 
 def is_cut(file: BinaryIO) -> bool:
@@ -101,6 +127,28 @@ def _wav(file: BinaryIO, frames: int, order: str) -> int:
             known = width and size > 0 and (size == long_size or size < UNKNOWN_SIZE)
             return max(frames, size // width) if known else frames
     return frames
+
+
+def _w64(file: BinaryIO, frames: int) -> int:
+    """Sony's: RIFF with names of 16 bytes and sizes of 8, which count both, in steps of 8."""
+    place, width = 40, 0
+    while file.seek(place) and len(head := file.read(24)) == 24:
+        size = struct.unpack("<Q", head[16:])[0]
+        if head[:4] == b"fmt ":
+            content = file.read(14)
+            kind, width = (struct.unpack("<H", content[i : i + 2])[0] for i in (0, 12))
+            width = width if kind in PLAIN_FORMATS else 0
+        elif head[:4] == b"data":
+            return max(frames, (size - 24) // width) if width and size >= 24 else frames
+        place += max(24, size + -size % 8)
+    return frames
+
+
+def _au(file: BinaryIO, frames: int) -> int:
+    file.seek(8)
+    size, kind, _, channels = struct.unpack(">4I", file.read(16).ljust(16, b"\0"))
+    width = AU_BYTES.get(kind, 0) * channels
+    return max(frames, size // width) if width and 0 < size < UNKNOWN_SIZE else frames
 
 
 def _aiff(file: BinaryIO, frames: int) -> int:

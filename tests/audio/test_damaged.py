@@ -22,7 +22,10 @@ def encoded(kind: str, **settings: str) -> bytearray:
     return bytearray(buffer.getvalue())
 
 
-@pytest.mark.parametrize("kind", ["WAV", "WAVEX", "RF64", "AIFF", "FLAC", "OGG", "MP3"])
+KINDS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "FLAC", "OGG", "MP3")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_file_that_is_cut_is_named(kind: str, tmp_path: Path) -> None:
     data = encoded(kind)
     path = tmp_path / f"x.{kind.lower()}"
@@ -59,12 +62,21 @@ def test_a_flac_of_unknown_length_is_whole(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.concatenate(list(files.blocks(path, 7001))), whole)
 
 
-@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF])
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF])
 def test_a_wav_that_was_streamed_is_whole(size: int, tmp_path: Path) -> None:
     data, path = encoded("WAV"), tmp_path / "x.wav"
+    path.write_bytes(data)
+    whole, _ = files.read(path)
     data[40:44] = struct.pack("<I", size)
     path.write_bytes(data)
-    assert len(files.read(path)[0]) == len(NOISE)
+    np.testing.assert_array_equal(files.read(path)[0], whole)
+    np.testing.assert_array_equal(files.read(path, 30000, 500)[0], whole[30000:30500])
+
+
+def test_a_wav_without_samples_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", NOISE[:0], 48000)
+    with pytest.raises(UserError, match="no samples in it"):
+        files.read(tmp_path / "x.wav")
 
 
 def test_a_claim_that_cannot_be_is_refused(tmp_path: Path) -> None:
