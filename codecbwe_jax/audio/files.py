@@ -97,6 +97,9 @@ class _Source:
         except soundfile.LibsndfileError as error:
             reason = "it is empty" if size == 0 else str(error.error_string).strip()
             raise UserError(f"{name}: not an audio file that can be read ({reason})") from None
+        if self._file.format == "RAW":  # taken for sound by its ending alone
+            self._file.close()
+            raise UserError(f"{name}: not an audio file that can be read (it has no header)")
         self.name, self.rate, self.channels = name, self._file.samplerate, self._file.channels
         self._slack = MP3_SLACK if self._file.format == "MP3" else 0
         if samples is not None:
@@ -117,11 +120,9 @@ class _Source:
                 "are read"
             )
         frames = self._file.frames
-        if headers.is_cut(raw):
-            raise UserError(
-                f"{self.name}: broken at or after sample {frames} (its last page is missing)"
-            )
-        known = headers.promised(raw, frames)
+        if lacking := headers.lacking(raw):
+            raise UserError(f"{self.name}: broken ({lacking})")
+        known = headers.promised(raw, frames, self.rate)
         if known is not None and known > size * MOST_SAMPLES_PER_BYTE:
             raise UserError(
                 f"{self.name}: broken: its header claims {known} samples in {size} bytes"

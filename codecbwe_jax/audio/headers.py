@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 # Sizes from here on are what writers of streams leave who cannot come back to fill them in.
 UNKNOWN_SIZE = 0x7FFFF000
@@ -19,14 +19,19 @@ MPEG_2_KBITS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 # the tag: 576 to 2257 before, up to 2304 after.
 MP3_DELAY = 5 * 1152
 PAGE_LIMIT = 1 << 16
+# of Ogg: 255 packets of at most 60 ms
+LONGEST_PAGE_S = 16
+# in Hz: what positions in Opus count, whatever it decodes to
+OPUS_RATE = 48000
 
 
-def promised(file: BinaryIO, frames: int) -> int | None:
+def promised(file: BinaryIO, frames: int, rate: int) -> int | None:
     """Samples that a file should hold.
 
     Args:
       file: to read from any place.
       frames: what libsndfile says.
+      rate: in Hz, of what it decodes to.
 
     Returns:
       The header's word; `frames` if the format has none of its own, None if it is not known
@@ -44,12 +49,12 @@ def promised(file: BinaryIO, frames: int) -> int | None:
         return _au(file, frames)
     if head[:4] == b"fLaC":
         return (struct.unpack(">Q", file.read(14)[6:14])[0] & (1 << 36) - 1) or None
+    if head[:4] == b"caff":
+        return _caf(file, frames)
     if head[:4] == b"OggS":
-        is_vorbis = file.read(23)[16:] == b"\x01vorbis"
-        # a page whose checksum is wrong is left out without a word
-        return max(frames, _last_position(file)) if is_vorbis else frames
-    if head[:3] == b"ID3" or head[:1] == b"\xff":
-        held = _mp3(file, head)
+        return _ogg(file, frames, rate)
+    if is_mp3(head):
+        held = _mp3(file, head).samples
         # what the tag counts and libsndfile trusts, or guesses where there is no tag
         return frames if abs(held - frames) <= MP3_DELAY else max(held, frames)
     return frames
@@ -75,17 +80,33 @@ def unfilled(file: BinaryIO) -> int | None:
     return None
 
 
-def is_cut(file: BinaryIO) -> bool:
-    """Whether an Ogg file lacks its last page, which is marked.
+def lacking(file: BinaryIO) -> str | None:
+    """What a file lacks that libsndfile does not miss: the last page of an Ogg file, which is
+    marked, or frames of an MP3 that counts them.
 
     Args:
-      file: anywhere; not Ogg: False.
+      file: anywhere.
+
+    Returns:
+      Words, or None.
     """
     file.seek(0)
-    if file.read(4) != b"OggS":
-        return False
-    page = _last_page(file)
-    return len(page) < 6 or not page[5] & 4
+    head = file.read(12)
+    if head[:4] == b"OggS":
+        page = _last_page(file)
+        return None if len(page) >= 6 and page[5] & 4 else "its last page is missing"
+    if is_mp3(head):
+        mp3 = _mp3(file, head)
+        # the frame that holds the count is one more, and some encoders count it
+        missing = mp3.counted - (mp3.frames - 1)
+        if missing > 1 or (missing == 1 and mp3.has_gaps):
+            return f"{missing} of {mp3.counted} frames are missing"
+    return None
+
+
+def is_mp3(head: bytes) -> bool:
+    """Whether a file may be an MP3, by its first bytes."""
+    return head[:3] == b"ID3" or head[:1] == b"\xff"
 
 
 def _last_page(file: BinaryIO) -> bytes:
@@ -95,10 +116,34 @@ def _last_page(file: BinaryIO) -> bytes:
     return tail[max(tail.rfind(b"OggS"), 0) :]
 
 
-def _last_position(file: BinaryIO) -> int:
-    """Samples up to the end of an Ogg file's last page."""
-    page = _last_page(file)
+def _ogg(file: BinaryIO, frames: int, rate: int) -> int | None:
+    """By the position that the last page states, of Vorbis and Opus: a page whose checksum is wrong
+    is left out without a word."""
+    file.seek(28)
+    head = file.read(14)
+    last, (first, *_) = _position(_last_page(file)), [*_positions(file), 0]
+    if head[:7] == b"\x01vorbis":
+        held = last
+    elif head[:8] == b"OpusHead":
+        skipped = struct.unpack("<H", head[10:12])[0]
+        held, first = round((last - skipped) * rate / OPUS_RATE), first * rate // OPUS_RATE
+    else:
+        return frames
+    # taken from the middle of a stream: positions count from where that began
+    return None if first > LONGEST_PAGE_S * rate else max(frames, held)
+
+
+def _position(page: bytes) -> int:
     return struct.unpack("<q", page[6:14])[0] if len(page) >= 14 else 0
+
+
+def _positions(file: BinaryIO) -> Iterator[int]:
+    """Of the pages at which a packet of sound ends."""
+    place = 0
+    while file.seek(place) >= 0 and (page := file.read(27 + 255))[:4] == b"OggS" and len(page) > 27:
+        if _position(page) > 0:
+            yield _position(page)
+        place += 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
 def _chunks(file: BinaryIO, order: str) -> Iterator[tuple[bytes, int]]:
@@ -117,15 +162,36 @@ def _wav(file: BinaryIO, frames: int, order: str) -> int:
             content = file.read(16)
             long_size = struct.unpack("<Q", content[8:16])[0] if len(content) == 16 else None
         elif name == b"fmt ":
-            content = file.read(14)
-            if len(content) < 14:
-                return frames
-            kind, width = (struct.unpack(f"{order}H", content[i : i + 2])[0] for i in (0, 12))
-            width = width if kind in PLAIN_FORMATS else 0
+            width = _width(file.read(16), order)
         elif name == b"data":
             size = long_size if size == 0xFFFFFFFF and long_size else size
             known = width and size > 0 and (size == long_size or size < UNKNOWN_SIZE)
             return max(frames, size // width) if known else frames
+    return frames
+
+
+def _width(content: bytes, order: str) -> int:
+    """Bytes of a sample of all channels, by the first 16 of "fmt "; 0 if they are packed, or if the
+    header does not agree with itself."""
+    if len(content) < 16:
+        return 0
+    kind, channels, _, _, width, bits = struct.unpack(f"{order}HHIIHH", content)
+    return width if kind in PLAIN_FORMATS and width == channels * -(-bits // 8) else 0
+
+
+def _caf(file: BinaryIO, frames: int) -> int:
+    """Apple's: names of 4 bytes and sizes of 8."""
+    place, width = 8, 0
+    while file.seek(place) and len(head := file.read(12)) == 12:
+        size = struct.unpack(">q", head[4:])[0]
+        if head[:4] == b"desc":
+            content = file.read(20)
+            plain = content[8:12] == b"lpcm" and len(content) == 20
+            width = struct.unpack(">I", content[16:])[0] if plain else 0
+        elif head[:4] == b"data":
+            # the count of edits takes 4 bytes; -1: up to the end
+            return (size - 4) // width if width and size > 4 else frames
+        place += 12 + max(size, 0)
     return frames
 
 
@@ -135,11 +201,9 @@ def _w64(file: BinaryIO, frames: int) -> int:
     while file.seek(place) and len(head := file.read(24)) == 24:
         size = struct.unpack("<Q", head[16:])[0]
         if head[:4] == b"fmt ":
-            content = file.read(14)
-            kind, width = (struct.unpack("<H", content[i : i + 2])[0] for i in (0, 12))
-            width = width if kind in PLAIN_FORMATS else 0
+            width = _width(file.read(16), "<")
         elif head[:4] == b"data":
-            return max(frames, (size - 24) // width) if width and size >= 24 else frames
+            return (size - 24) // width if width and size > 24 else frames
         place += max(24, size + -size % 8)
     return frames
 
@@ -148,7 +212,7 @@ def _au(file: BinaryIO, frames: int) -> int:
     file.seek(8)
     size, kind, _, channels = struct.unpack(">4I", file.read(16).ljust(16, b"\0"))
     width = AU_BYTES.get(kind, 0) * channels
-    return max(frames, size // width) if width and 0 < size < UNKNOWN_SIZE else frames
+    return size // width if width and 0 < size < UNKNOWN_SIZE else frames
 
 
 def _aiff(file: BinaryIO, frames: int) -> int:
@@ -162,22 +226,43 @@ def _aiff(file: BinaryIO, frames: int) -> int:
     return frames
 
 
-def _mp3(file: BinaryIO, head: bytes) -> int:
-    """Samples in the frames of an MP3; 0 if it has none of layer III."""
+class _Mp3(NamedTuple):
+    """Samples in the frames of an MP3, how many frames, how many a count in the first one says (0:
+    none), and whether something else lies between two of them."""
+
+    samples: int = 0
+    frames: int = 0
+    counted: int = 0
+    has_gaps: bool = False
+
+
+def _mp3(file: BinaryIO, head: bytes) -> _Mp3:
+    """Frames of layer III, of the kind of the first one."""
     skip = 0
     if head[:3] == b"ID3":
         skip = 10 + sum((byte & 127) << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
     file.seek(skip)
-    data, place, total, kind = file.read(), 0, 0, None
+    data, place, end, kind, mp3 = file.read(), 0, 0, None, _Mp3()
     while 0 <= place <= len(data) - 4:
         size, samples = _mp3_frame(data[place : place + 4])
         # version, layer and rate stay the same: what differs only looks like a frame
         its_kind = (data[place + 1] & 0xFE, data[place + 2] & 0x0C)
         if size and its_kind == (kind or its_kind):
-            kind, total, place = its_kind, total + samples, place + size
+            counted = mp3.counted if kind else _mp3_count(data[place : place + size])
+            has_gaps = mp3.has_gaps or (kind is not None and place > end)
+            mp3 = _Mp3(mp3.samples + samples, mp3.frames + 1, counted, has_gaps)
+            kind, place = its_kind, place + size
+            end = place
         else:
             place = data.find(b"\xff", place + 1)
-    return total
+    return mp3
+
+
+def _mp3_count(frame: bytes) -> int:
+    """Frames of sound, if a first frame holds that in place of sound."""
+    place = max(frame.find(b"Xing", 4, 44), frame.find(b"Info", 4, 44))
+    has_count = place > 0 and len(frame) >= place + 12 and frame[place + 7] & 1
+    return struct.unpack(">I", frame[place + 8 : place + 12])[0] if has_count else 0
 
 
 def _mp3_frame(header: bytes) -> tuple[int, int]:

@@ -31,12 +31,50 @@ def test_a_file_that_is_cut_is_named(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"x.{kind.lower()}"
     path.write_bytes(data)
     assert len(files.read(path)[0]) == len(NOISE)
+    lacks = {"OGG": r"\(its last page", "MP3": r"\(\d+ of \d+ frames"}
+    says = f"broken {lacks.get(kind, 'at or after sample [0-9]+')}"
     for part in (0.3, 0.6, 0.9):
         path.write_bytes(data[: int(part * len(data))])
-        with pytest.raises(UserError, match=r"broken at or after sample \d+"):
+        with pytest.raises(UserError, match=says):
             files.read(path)
-        with pytest.raises(UserError, match=r"broken at or after sample \d+"):
+        with pytest.raises(UserError, match=says):
             list(files.blocks(path, 7001))
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_a_page_of_opus_that_is_left_out_is_missed(rate: int, tmp_path: Path) -> None:
+    """libsndfile goes on behind a page whose checksum is wrong."""
+    path, whole = tmp_path / "x.opus", np.tile(NOISE, 3)
+    soundfile.write(path, whole, rate, format="OGG", subtype="OPUS")
+    data = bytearray(path.read_bytes())
+    assert len(files.read(path)[0]) == len(whole)
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"broken at or after sample \d+"):
+        files.read(path)
+
+
+def test_an_mp3_that_lacks_a_frame_is_named(tmp_path: Path) -> None:
+    data, path = encoded("MP3"), tmp_path / "x.mp3"
+    second = data.index(data[:2], len(data) // 2)
+    data[second : second + 4] = bytes(4)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"broken \(1 of \d+ frames are missing\)"):
+        files.read(path)
+
+
+def test_a_text_by_the_name_of_sound_is_none(tmp_path: Path) -> None:
+    """libsndfile takes what has no header for mu-law, if its name ends so."""
+    (tmp_path / "x.au").write_text("no audio\n" * 100)
+    with pytest.raises(UserError, match="not an audio file that can be read"):
+        files.read(tmp_path / "x.au")
+
+
+def test_what_follows_the_data_is_no_sound(tmp_path: Path) -> None:
+    for kind in ("W64", "AU", "CAF"):
+        path = tmp_path / f"x.{kind.lower()}"
+        path.write_bytes(encoded(kind) + b"something else" * 10)
+        assert len(files.read(path)[0]) == len(NOISE)
 
 
 def test_a_flipped_bit_of_a_flac_is_never_silence(tmp_path: Path) -> None:
