@@ -407,7 +407,7 @@ def _export(args: argparse.Namespace) -> None:
         codec = load_model(args.codec) if args.codec else None
         differences = export(model, args.output, codec, args.allow_clip_difference)
     print("verified against JAX; differences, as shares of the peak or of speech's level:")
-    for name, value in differences.items():
+    for name, value in differences.all.items():
         print(f"  {name}: {value:.1e} ({20 * math.log10(max(value, 1e-20)):.0f} dB)")
     if decided_by_rounding(model.system):
         print(

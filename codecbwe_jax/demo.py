@@ -82,7 +82,7 @@ def run(data: Path | None, output: Path, steps: int | None = None) -> Evaluation
     _say(7, f"exporting to PyTorch in {output / 'export'} and checking it against JAX")
     differences = export_torch(model, output / "export")
 
-    notes = _notes(codec_config, codec_scores, config, model.system, max(differences.values()))
+    notes = _notes(codec_config, codec_scores, config, model.system, max(differences.all.values()))
     write_report(result, output / "report.html", "A codec's tokens to 48 kHz", notes)
     print(f"\nreport: {output / 'report.html'}   ({time.monotonic() - began:.0f} s)", flush=True)
     _check_against_baselines(result)

@@ -201,13 +201,13 @@ def _export_of(model: Model) -> tuple[str, Callable[[Model, Path, Speech], verif
 def check(differences: verify.Differences, output: Path, system: System) -> None:
     """Raise UserError if an export differs from JAX by more than `TOLERANCE`, or on speech by more
     than `SPEECH_TOLERANCE`, where the system lets two programs agree on speech."""
-    for name, difference in differences.items():
-        on_speech = ", batch " in name
-        if on_speech and verify.decided_by_rounding(system):
-            continue
-        allowed = SPEECH_TOLERANCE if on_speech else TOLERANCE
-        if not difference <= allowed:
-            raise UserError(
-                f"{output}: PyTorch differs from JAX by {difference:.2g} ({name}), more than "
-                f"{allowed:.0e}; nothing was exported"
-            )
+    bounds = [(differences.parts, TOLERANCE)]
+    if not verify.decided_by_rounding(system):
+        bounds.append((differences.speech, SPEECH_TOLERANCE))
+    for measured, allowed in bounds:
+        for name, difference in measured.items():
+            if not difference <= allowed:
+                raise UserError(
+                    f"{output}: PyTorch differs from JAX by {difference:.2g} ({name}), more than "
+                    f"{allowed:.0e}; nothing was exported"
+                )

@@ -39,7 +39,7 @@ def export_original(
     Raises:
       UserError: if the model is neither a codec nor a native_istft, or see `as_codec`.
     """
-    differences: Differences = {}
+    differences: dict[str, float] = {}
     if isinstance(model.system, NativeIstft):
         model, differences["clip"] = as_codec(model, codec, allow_clip_difference)
     if not isinstance(model.system, Codec):
@@ -59,4 +59,4 @@ def export_original(
         differences["weights"] = max(
             float(np.abs(again[name] - value).max()) for name, value in tensors.items()
         )
-    return differences
+    return Differences(differences)

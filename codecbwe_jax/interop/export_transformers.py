@@ -49,7 +49,7 @@ def export_transformers(
       UserError: if the model is neither, or one that transformers has no class for, torch or
         transformers is missing, or the two disagree; then nothing is left behind.
     """
-    differences: Differences = {}
+    differences: dict[str, float] = {}
     if isinstance(model.system, NativeIstft):
         model, differences["clip"] = as_codec(model, codec, allow_clip_difference)
     if not isinstance(model.system, Codec):
@@ -69,10 +69,10 @@ def export_transformers(
                 f"{output}: transformers differs from JAX in {100 * tokens:.1f} % of tokens and by "
                 f"{waveform:.2g} of the audio's peak; nothing was exported"
             )
-    return differences
+    return Differences(differences)
 
 
-def verify_codec(model: Model, folder: Path) -> Differences:
+def verify_codec(model: Model, folder: Path) -> dict[str, float]:
     """Run a folder by transformers beside the model it was written from, in float32.
 
     Args:

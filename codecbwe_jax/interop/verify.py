@@ -21,12 +21,31 @@ from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR, ApBwe
 from codecbwe_jax.systems.base import System
 from codecbwe_jax.systems.streaming import StreamingSystem
 
-# What was compared -> how far it differs: as a share of the peak, or of the root mean square where
-# it is speech on the whole path, such as "voices, batch 1".
-Differences = dict[str, float]
 TOKENS = 50
 # waveforms `[B, samples]` -> `[B, samples']`
 Run = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Differences:
+    """How far an export is from JAX, by the names of what was compared.
+
+    Attributes:
+      parts: of parts, or on noise or tokens, largest as a share of the peak.
+      speech: of speech on the whole path, root mean square as a share of that of ours; such as
+        "voices, batch 1".
+    """
+
+    parts: dict[str, float] = dataclasses.field(default_factory=dict)
+    speech: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def __or__(self, other: Differences) -> Differences:
+        return Differences(self.parts | other.parts, self.speech | other.speech)
+
+    @property
+    def all(self) -> dict[str, float]:
+        """Both kinds."""
+        return self.parts | self.speech
 
 
 def on_speech(model: Model, run: Run, speech: Speech, who: str = "") -> Differences:
@@ -49,7 +68,7 @@ def on_speech(model: Model, run: Run, speech: Speech, who: str = "") -> Differen
             batches = [_batch(waves, at, size) for at in range(0, len(waves), size)]
             shares = [_on_batch(extender, run, batch) for batch in batches]
             differences[f"{who}{kind}, batch {size}"] = max(shares)
-    return differences
+    return Differences(speech=differences)
 
 
 def _batch(waves: Sequence[np.ndarray], at: int, size: int) -> np.ndarray:
@@ -113,11 +132,13 @@ def ap_bwe(model: Model, folder: Path) -> Differences:
     ours = np.exp(out["log_amplitude"] + 1j * np.arctan2(out["imag"], out["real"]))
     edge = round(system.receptive_field * system.output_rate / system.input_rate) + system.n_fft
     inside = slice(edge, wide.shape[1] - edge)
-    return {
-        "network": share(ours, np.exp(mag + 1j * angle)),
-        "resampler": share(np.asarray(system.upsample(narrow)), upsampled),
-        "waveform": share(np.asarray(resynthesised)[:, inside], theirs[:, inside]),
-    }
+    return Differences(
+        {
+            "network": share(ours, np.exp(mag + 1j * angle)),
+            "resampler": share(np.asarray(system.upsample(narrow)), upsampled),
+            "waveform": share(np.asarray(resynthesised)[:, inside], theirs[:, inside]),
+        }
+    )
 
 
 def post_hoc(model: Model, folder: Path, speech: Speech) -> Differences:
@@ -161,11 +182,13 @@ def streaming(model: Model, folder: Path, speech: Speech) -> Differences:
         out, *state = twin(torch.from_numpy(frame.copy()), *state)
         pieces.append(out.numpy())
     whole = twin.extend(torch.from_numpy(noise)).numpy()
-    return {
+    parts = {
         "stream": share(streamed(model, noise), np.concatenate(pieces, axis=1)),
         "waveform": share(extended(model, noise), whole),
-        **on_speech(model, lambda batch: twin.extend(torch.from_numpy(batch)).numpy(), speech),
     }
+    return Differences(parts) | on_speech(
+        model, lambda batch: twin.extend(torch.from_numpy(batch)).numpy(), speech
+    )
 
 
 def onnx(model: Model, folder: Path, speech: Speech) -> Differences:
@@ -188,7 +211,7 @@ def onnx(model: Model, folder: Path, speech: Speech) -> Differences:
             state = dict(zip(sorted(state), after, strict=True))
             pieces.append(out)
         ours = streamed(model, noise)
-        return {"onnx stream": share(ours, np.concatenate(pieces, axis=1))}
+        return Differences({"onnx stream": share(ours, np.concatenate(pieces, axis=1))})
     return on_speech(
         model, lambda batch: session.run(None, {"waveform": batch})[0], speech, "onnx "
     )
@@ -210,7 +233,7 @@ def ap_bwe_onnx(model: Model, path: Path) -> Differences:
             model.params, noise
         )
     (theirs,) = onnxruntime.InferenceSession(path).run(None, {"waveform": noise})
-    return {"onnx": share(*inside(system, np.asarray(ours), theirs))}
+    return Differences({"onnx": share(*inside(system, np.asarray(ours), theirs))})
 
 
 def probe(system: System) -> np.ndarray:
@@ -267,7 +290,7 @@ def native(model: Model, folder: Path, speech: Speech) -> Differences:
     tokens = np.random.default_rng(0).integers(0, system.codebook_size, (2, TOKENS), np.int32)
     with jax.default_matmul_precision("highest"):
         ours = np.asarray(jax.jit(system.decode)(model.params, tokens))
-    return {"waveform": share(ours, twin.decode(torch.from_numpy(tokens)).numpy())}
+    return Differences({"waveform": share(ours, twin.decode(torch.from_numpy(tokens)).numpy())})
 
 
 def share(ours: np.ndarray, theirs: np.ndarray) -> float:

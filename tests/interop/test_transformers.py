@@ -147,7 +147,7 @@ def test_a_native_decoder_becomes_a_neucodec(
     """transformers' NeuCodecModel decodes at 48 kHz, from the same tokens."""
     decoder, codec = neucodec_48k
     differences = export_transformers(decoder, tmp_path / "out", codec, True)
-    assert differences["tokens"] == 0.0
+    assert differences.parts["tokens"] == 0.0
     found = load_model(tmp_path / "out")
     assert found.system.output_rate == 48000
     config = json.loads((tmp_path / "out" / "config.json").read_text())
@@ -174,7 +174,7 @@ def test_a_clip_that_is_heard_is_refused(neucodec_48k: tuple[Model, Model], tmp_
     assert not list(tmp_path.iterdir())
     clipped = dataclasses.replace(model.system, magnitude_clip=100.0)
     at_100 = dataclasses.replace(model, system=clipped)
-    assert export_transformers(at_100, tmp_path / "out", codec)["clip"] == 0.0
+    assert export_transformers(at_100, tmp_path / "out", codec).parts["clip"] == 0.0
 
 
 def test_a_native_decoder_under_the_original_names(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_native_decoder_under_the_original_names(tmp_path: Path) -> None:
     decoder = Model("native", system, system.start_from(fresh, codec, params), {})
     micro = Model("micro", codec, params, {})
     differences = export_original(decoder, tmp_path / "out", micro, True)
-    assert differences["weights"] < 1e-6  # weight norm is taken apart and put together
+    assert differences.parts["weights"] < 1e-6  # weight norm is taken apart and put together
     settings = json.loads((tmp_path / "out" / "config.json").read_text())["convert"]
     convert(settings, tmp_path / "out" / "model.safetensors", tmp_path / "again")
     found = load_model(tmp_path / "again")
