@@ -18,6 +18,8 @@ FORMS = (
 )
 # A folder that is a speaker's: HiFi-TTS, JVS.
 FOLDERS = (re.compile(r"^(\d+)_(?:clean|other)$"), re.compile(r"^(jvs\d{3})$"))
+# A path that tells a reader, a book and an utterance of a chapter: HiFi-TTS2.
+PATHS = (re.compile(r"(?:^|/)(\d+)/[^/]*[A-Za-z][^/]*/[^/]+_\d+\.\w+$"),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +63,9 @@ def speaker(path: PurePath, named: re.Pattern[str] | None = None) -> Speaker:
         return Speaker(_named(path, named), True)
     for form in FORMS:
         if match := form.search(path.stem):
+            return Speaker(match[1], True)
+    for form in PATHS:
+        if match := form.search(path.as_posix()):
             return Speaker(match[1], True)
     folders = path.parts[:-1]
     for folder in reversed(folders):

@@ -20,6 +20,8 @@ from codecbwe_jax.errors import UserError
         ("LJ001-0001.wav", "LJ", True),
         ("jvs001/parallel100/wav24kHz16bit/VOICE_001.wav", "jvs001", True),
         ("audio/92_clean/100/x_01.flac", "92", True),
+        ("90001/sample_book/sample_book_01_reader_0.flac", "90001", True),
+        ("2021/march/1.wav", "march", False),
         ("anna/a.wav", "anna", False),
         ("kathleen_f01_b0108.flac", "kathleen", False),
     ],
