@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +148,21 @@ def test_existing_outputs_are_kept(tmp_path: Path, corpus: Path, trained: Path) 
 def test_models_without_an_export(tmp_path: Path) -> None:
     refused("export", "--model=sinc", f"--output={tmp_path}/e", says="no PyTorch export")
     refused("export", "--model=nowhere", f"--output={tmp_path}/e", says="no such folder")
+
+
+def test_a_name_that_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"gr\xc3\xbc\xff.wav")
+    soundfile.write(os.fsencode(path), np.zeros(800), 16000)
+    command = [sys.executable, "-m", "codecbwe_jax", "extend", "--model=sinc", path]
+    result = subprocess.run(
+        [*command, f"--output={tmp_path}/out"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"{tmp_path}/gr\\xfc\\udcff.wav -> {tmp_path}/out/gr\\xfc\\udcff.wav\n"
+    assert os.listdir(os.fsencode(tmp_path / "out")) == [b"gr\xc3\xbc\xff.wav"]
 
 
 def test_unknown_arguments() -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,26 @@ def test_a_folder_names_speakers_by_sub_folder_or_prefix(tmp_path: Path) -> None
         ("b.flac", "p226"),
         ("kathleen_1.ogg", "kathleen"),
     }
+
+
+def test_any_byte_may_stand_in_a_speakers_name(tmp_path: Path) -> None:
+    whole = write(tmp_path / "anna" / "1.wav")
+    for name in (b"\xff", b"\xfe"):
+        (tmp_path / os.fsdecode(name)).mkdir()
+        (tmp_path / os.fsdecode(name) / "1.wav").symlink_to(whole)
+    train, valid = split.divide(recordings.find(tmp_path).recordings, 0.34)
+    assert (len(train), len(valid)) == (2, 1)
+    assert {os.fsencode(r.speaker) for r in [*train, *valid]} == {b"\xff", b"\xfe", b"anna"}
+
+
+def test_what_cannot_be_read_is_counted(tmp_path: Path) -> None:
+    write(tmp_path / "good.wav")
+    (tmp_path / "phone.m4a").write_bytes(b"anything")
+    found = recordings.find(tmp_path)
+    assert found.summary().startswith("1 recording")
+    ((path, reason),) = found.left_out
+    assert path.name == "phone.m4a"
+    assert reason.startswith(".m4a is not read; convert it first: ffmpeg")
 
 
 def test_broken_files_are_left_out_by_name(tmp_path: Path) -> None:

@@ -186,7 +186,10 @@ def test_two_channels_are_extended_as_mean_and_half_difference(voice: np.ndarray
     np.testing.assert_allclose(both[:, 1], alone - silence, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["ap_bwe", "high_band", "opus_bbwe"])
+LOUD = ("ap_bwe", "ms_bwe", "hifi_gan_bwe", "musichifi_bwe", "high_band", "high_band_pqmf")
+
+
+@pytest.mark.parametrize("name", [*LOUD, "bbwexnet", "opus_bbwe"])
 def test_the_loudest_input_that_is_taken_gives_finite_output(name: str) -> None:
     system = build(SYSTEMS[name])
     model = Model(name, system, stirred(system.init(jax.random.key(0))), {})

@@ -44,6 +44,17 @@ def test_a_batch_gives_what_each_gives_alone(codec: FrozenCodec, wave16: np.ndar
         np.testing.assert_allclose(codec.decode(tokens), one, atol=1e-5 * np.abs(one).max())
 
 
+def test_integers_are_scaled_and_other_arrays_refused(
+    codec: FrozenCodec, wave16: np.ndarray
+) -> None:
+    levels = np.round(wave16[:8000] * 32768).astype(np.int16)
+    np.testing.assert_array_equal(codec.encode(levels), codec.encode(levels / np.float32(32768)))
+    with pytest.raises(UserError, match=r"shape \[2, 800\]; \[samples\], one channel"):
+        codec.encode(np.zeros((2, 800), np.float32))
+    with pytest.raises(UserError, match="sample 3 is NaN or infinite"):
+        codec.encode(np.float32([0, 0, 0, np.nan]))
+
+
 def test_long_waveforms_are_cut_into_overlapping_windows(
     codec: FrozenCodec, wave16: np.ndarray
 ) -> None:
