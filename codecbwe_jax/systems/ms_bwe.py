@@ -41,6 +41,8 @@ class MsBwe(System):
       n_fft, hop_length, win_length: of the STFT, in samples at 48 kHz.
       teacher_samples: training samples over which stages change from the true lower bands to what
         the stage before gave; 0: always what it gave.
+      phase_floor: share of a frame's largest magnitude up to which a bin is empty and has phase 0;
+        0: angles as they are.
       compute_dtype: "float32" or "bfloat16"; spectra and heads are float32 always.
     """
 

@@ -3,7 +3,7 @@
 Buethe, Valin, "A lightweight and robust method for blind wideband-to-fullband extension of speech",
 arXiv 2412.11392; xiph/opus dnn/torch/osce BBWENet. The waveform passes through classical operators
 alone: adaptive filters, fixed interpolators, one non-linearity, gains; a network of 367 890
-parameters, at 100 frames a second, sets them. 91 MMAC/s; the paper counts 70 million.
+parameters, at 100 frames a second, sets them. 91 MMAC/s.
 """
 
 from __future__ import annotations

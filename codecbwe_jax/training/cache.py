@@ -124,7 +124,7 @@ def _record(tokens: np.ndarray, decoded: np.ndarray, good: bool, rate: int) -> d
     file that cannot be read."""
     if not good:
         tokens, decoded = tokens[:0], decoded[:1]
-    return {"tokens": tokens, "decoded": files.encode(decoded, rate)}
+    return {"tokens": tokens, "decoded": files.encode(decoded, rate, "what the codec decodes")}
 
 
 def _write_metadata(output: Path, key: str, paths: Sequence[Path]) -> None:
