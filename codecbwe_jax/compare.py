@@ -94,11 +94,13 @@ def _parsed(text: str, steps: int, data: Path, overrides: Sequence[str]) -> tupl
 
 def _one_codec(configs: Sequence[ConfigDict]) -> FrozenCodec | None:
     """The codec that all runs name, whatever each computes it in; None if none does."""
-    folders = sorted({config.data.get("codec", "") for config in configs})
-    if len(folders) > 1:
-        named = ", ".join(folder or "none" for folder in folders)
+    folders = {config.data.get("codec", "") for config in configs}
+    codecs = {folder and Path(folder).resolve() for folder in folders}
+    if len(codecs) > 1:
+        named = ", ".join(folder or "none" for folder in sorted(folders))
         raise UserError(f"one table has one codec, these runs name {named}: give --codec=FOLDER")
-    return FrozenCodec.load(folders[0]) if folders[0] else None
+    (codec,) = codecs
+    return FrozenCodec.load(codec) if codec else None
 
 
 def _check_together(runs: Sequence[tuple[str, ConfigDict]], codec: FrozenCodec | None) -> None:

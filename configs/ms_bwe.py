@@ -17,6 +17,8 @@ from codecbwe_jax.config import load_config
 
 def get_config(variant: str = "") -> ConfigDict:
     words = variant.split("_") if variant else []
+    if {"8k", "neucodec"} <= set(words):
+        raise ValueError("8k and neucodec: that codec decodes to 24 kHz, not to 8")
     rest = "_".join(word for word in words if word != "8k")
     config = load_config(f"{Path(__file__).with_name('post_hoc.py')}:{rest}").unlock()
     tiny = "tiny" in words

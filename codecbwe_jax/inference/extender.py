@@ -93,7 +93,7 @@ class BandwidthExtender:
         """
         waveform = checked(waveform)
         columns = waveform[:, None] if waveform.ndim == 1 else waveform
-        pieces = list(self.stream([columns], rate))
+        pieces = list(self._stream([columns], rate))
         out = np.concatenate(pieces) if pieces else np.zeros((0, columns.shape[1]), np.float32)
         return out[:, 0] if waveform.ndim == 1 else out
 
@@ -111,13 +111,16 @@ class BandwidthExtender:
         Raises:
           UserError: if the rate is too low, or a block is refused by `audio.waveform`.
         """
+        yield from self._stream(checked_blocks(blocks), rate)
+
+    def _stream(self, blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
         if rate < MIN_RATE:
             raise UserError(f"the input's rate is {rate} Hz; {MIN_RATE} Hz or more is needed")
         extend = self._causally if isinstance(self.system, StreamingSystem) else self._in_chunks
         if getattr(self.system, "stereo", None) == "mid_side":
-            yield from _undone(extend(_Counter(_mid_side(checked_blocks(blocks))), rate))
+            yield from _undone(extend(_Counter(_mid_side(blocks)), rate))
         else:
-            yield from extend(_Counter(checked_blocks(blocks)), rate)
+            yield from extend(_Counter(blocks), rate)
 
     def _causally(self, counter: _Counter, rate: int) -> Iterator[np.ndarray]:
         """As a live stream would be: what a causal network gives does not depend on the future."""
