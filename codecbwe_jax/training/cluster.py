@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from codecbwe_jax import lock
 from codecbwe_jax.errors import UserError
 
 T = TypeVar("T")
@@ -115,6 +116,18 @@ def on_leader(work: Callable[[], T]) -> T:
     if "error" in answer:
         raise UserError(answer["error"])
     return answer["value"]
+
+
+@contextlib.contextmanager
+def leader_holds(folder: Path) -> Iterator[None]:
+    """Keep a folder for this run.
+
+    Raises:
+      UserError: on every process, if another run is at work in it.
+    """
+    with contextlib.ExitStack() as stack:
+        on_leader(lambda: stack.enter_context(lock.held(folder)))
+        yield
 
 
 def leader_first(work: Callable[[], T]) -> T:

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,15 @@ from codecbwe_jax.evaluation import evaluators
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import Model, load_model
 from codecbwe_jax.objectives.turn import Objective
-from codecbwe_jax.training import checkpoints, cluster, codec_input, devices, logs, optimizers
+from codecbwe_jax.training import (
+    checkpoints,
+    cluster,
+    codec_input,
+    continuation,
+    devices,
+    logs,
+    optimizers,
+)
 from codecbwe_jax.training.data import find_recordings
 from codecbwe_jax.training.interruption import Interrupted, Interruption
 from codecbwe_jax.training.profiling import Profile
@@ -41,13 +49,25 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
       Figures of the last evaluation, and "steps_per_second".
 
     Raises:
-      UserError: on a bad config, bad data, or a work folder of another model.
+      UserError: on a bad config, bad data, a work folder of another model, or one in which another
+        run is at work.
       Interrupted: after SIGINT or SIGTERM, when everything is saved.
     """
-    # 1. What is trained, and how
     system = systems.build(config.system)
     objective = objectives.build(system, config.objective)
     mapping = device_mapping(config)
+    with cluster.leader_holds(workdir):
+        return _train(config, workdir, system, objective, mapping)
+
+
+def _train(
+    config: ConfigDict,
+    workdir: Path,
+    system: systems.System,
+    objective: Objective,
+    mapping: devices.DeviceMapping,
+) -> dict[str, float]:
+    # 1. What the network hears
     source, codec = codec_input.load(config, system)
     profile = Profile(config.profile.steps, workdir / "tensorboard")
 
@@ -76,12 +96,15 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     step, scores = cluster.from_leader(store.latest() or 0), {}
     if step:
         facts = store.facts(step)
-        _check_continuation(facts, config, data_hash, workdir)
+        changed = continuation.changes(facts, config, data_hash, workdir)
         scores = facts["scores"]
         state = store.restore(step, state)
         print(f"continuing at step {step} in {workdir}", flush=True)
+        if changed:
+            print(f"changed since then: {changed}", flush=True)
     else:
         _start(state, objective.generator, config, system, codec)
+    skipped_before = int(state["skipped"])
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), state)
     state = mapping.place_state(state)
     online = source if source and config.data.input == "codec_online" else None
@@ -123,8 +146,11 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         config.data.workers,
         host=jax.process_index(),
         hosts=jax.process_count(),
+        say=outlets.line,
     )
     watch = _BrokenFiles(make.recordings, outlets.line)
+    most = config.train.max_skipped_in_row
+    skipped = _Skipped(skipped_before, step, most, outlets.line, store.latest)
     failed_saves = 0
     closing = contextlib.closing(_Closing(stream, outlets, profile))
     with Interruption() as interruption, closing:
@@ -139,8 +165,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
             last, stop = step == config.train.steps, interruption.status(step)
             if step % config.train.log_every == 0 or last:
                 values = {k: float(v) for k, v in mapping.fetch(metrics).items()}
-                _stop_if_not_finite(values, step, config.train)
                 outlets.write(step, values)
+                skipped.tell(step, values)
                 losses = {k: v for k, v in values.items() if k.endswith("/loss")}
                 outlets.progress.update(step, losses)
             due = [name for name, judge in judges.items() if step % judge.every == 0 or last]
@@ -311,57 +337,42 @@ def _running_params(mapping: devices.DeviceMapping, state: Any, objective: Objec
     return mapping.fetch(source[group])
 
 
-def _check_continuation(
-    facts: dict[str, Any], config: ConfigDict, data_hash: str, workdir: Path
-) -> None:
-    """Refuse to continue a run of another model or on other data. Orbax would cut or pad tensors
-    of another shape without a word, so the settings are compared."""
-    then, now = facts["config"], json.loads(config.to_json_best_effort())
-    for field, before, after in (
-        ("config.system", _network(_complete(then["system"])), _network(_complete(now["system"]))),
-        ("config.objective.critics", then["objective"]["critics"], now["objective"]["critics"]),
-    ):
-        changed = [
-            f"{k} {before.get(k)} -> {after.get(k)}"
-            for k in sorted(set(before) | set(after))
-            if before.get(k) != after.get(k)
-        ]
-        if changed:
+class _Skipped:
+    """Tells of updates that were not finite, and ends a run that makes no others.
+
+    Args:
+      total: how many there were in the run so far.
+      step: the run continues here.
+      most_in_row: limit.
+      say: gets a line.
+      saved: step of the newest checkpoint.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        step: int,
+        most_in_row: int,
+        say: Callable[[str], None],
+        saved: Callable[[], int | None],
+    ) -> None:
+        self._total, self._step, self._most = total, step, most_in_row
+        self._say, self._saved = say, saved
+
+    def tell(self, step: int, values: Mapping[str, float]) -> None:
+        """Of the steps since it was last asked."""
+        new, steps = int(values["skipped"]) - self._total, step - self._step
+        self._total, self._step = int(values["skipped"]), step
+        told = f"step {step}: {new} of {steps} updates not finite and skipped"
+        if values["skipped_in_row"] >= self._most:
+            saved = self._saved()
             raise UserError(
-                f"{workdir} holds another model: {field} {', '.join(changed)}; "
-                "start in a new work folder"
+                f"{told}, {values['skipped_in_row']:.0f} in a row (config.train.max_skipped_in_row "
+                f"{self._most}); lower the learning rate or look at the data"
+                + (f"; the checkpoint of step {saved} is whole" if saved else "")
             )
-    if facts["data"] != data_hash:
-        raise UserError(
-            f"{workdir}: its checkpoint was trained on other recordings or other pair settings "
-            f"(hash {facts['data']}, now {data_hash}), so its place in the data means nothing; "
-            "restore the data, or start in a new work folder with --config.train.init_from"
-        )
-
-
-def _complete(settings: dict[str, Any]) -> dict[str, Any]:
-    """A system's settings with those that its run did not know yet: their defaults change
-    nothing."""
-    defaults = systems.settings_of(systems.build({"name": settings["name"]}))
-    return json.loads(json.dumps(defaults)) | settings
-
-
-def _network(settings: dict[str, Any]) -> dict[str, Any]:
-    """A system's settings without those that say how, not what, it computes."""
-    return {
-        k: _network(v) if isinstance(v, dict) else v
-        for k, v in settings.items()
-        if k not in ("compute_dtype", "remat")
-    }
-
-
-def _stop_if_not_finite(values: dict[str, float], step: int, settings: Any) -> None:
-    if values["skipped_in_row"] >= settings.max_skipped_in_row:
-        raise UserError(
-            f"step {step}: {values['skipped_in_row']:.0f} updates in a row were not finite and "
-            f"were skipped (limit config.train.max_skipped_in_row {settings.max_skipped_in_row}); "
-            "lower the learning rate or look at the data; the last checkpoint is intact"
-        )
+        if new:
+            self._say(told)
 
 
 class _BrokenFiles:

@@ -137,14 +137,16 @@ def test_other_data_is_refused(uninterrupted: Path, corpus: Path) -> None:
     more = ("--config.data.gain_db=(-3.0,0.0)", f"--config.train.steps={STEPS + 1}")
     result = run_cli(*command(uninterrupted, corpus, *more))
     assert result.returncode == 2
-    assert "other recordings or other pair settings" in result.stderr
+    assert "config.data.gain_db [-12.0, 6.0] -> [-3.0, 0.0]; put it back" in result.stderr
     assert result.stderr.count("\n") == 1
+    result = run_cli(*command(uninterrupted, corpus, "--config.train.batch_size=8"))
+    assert "means nothing with config.train.batch_size 4 -> 8; put it back" in result.stderr
 
 
 def test_another_model_is_refused(uninterrupted: Path, corpus: Path) -> None:
     result = run_cli(*command(uninterrupted, corpus, "--config.system.channels=12"))
     assert result.returncode == 2
-    assert "holds another model: config.system channels 8 -> 12" in result.stderr
+    assert "holds another model: config.system.channels 8 -> 12; start in a new" in result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -178,5 +180,27 @@ def test_a_run_that_diverges_stops_with_one_line(corpus: Path, tmp_path: Path) -
     )
     result = run_cli(*command(tmp_path / "run", corpus, *more))
     assert result.returncode == 2
-    assert "updates in a row were not finite" in result.stderr
+    assert "of 1 updates not finite and skipped" in result.stdout
+    assert "1 of 1 updates not finite and skipped, 3 in a row (config.train" in result.stderr
+    assert "checkpoint" not in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_second_run_in_a_folder_is_refused_and_a_kill_frees_it(
+    corpus: Path, tmp_path: Path
+) -> None:
+    workdir = tmp_path / "run"
+    process = start(command(workdir, corpus, "--config.train.steps=100000"))
+    wait_for_step(process, workdir, 2)
+    before = logged(workdir)
+    second = run_cli(*command(workdir, corpus))
+    assert second.returncode == 2
+    assert f"{workdir}: process {process.pid} on " in second.stderr
+    assert "is at work in it; wait for it, or take another folder" in second.stderr
+    assert second.stderr.count("\n") == 1
+    process.kill()
+    process.communicate()
+    assert logged(workdir)[: len(before)] == before
+    more = ("--config.train.steps=6", "--config.optimizers.default.learning_rate=0.0002")
+    again = run_cli(*command(workdir, corpus, *more))
+    assert again.returncode == 0, again.stderr
