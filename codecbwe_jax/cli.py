@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import io
 import math
 import os
+import signal
 import sys
+import tempfile
+import threading
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from codecbwe_jax import __version__
-from codecbwe_jax.errors import UserError
+from codecbwe_jax.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from codecbwe_jax.data.recordings import Recording
 
 SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, 2 for a mistake in one clear line, or 128 and
-    the signal's number after an interruption."""
+    """Run a command; returns the exit status: 0, 2 for a mistake in one clear line, 1 for a fault
+    of ours in one line, with the traceback in a file, or 128 and the signal's number after an
+    interruption."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name may hold what a terminal cannot show
@@ -30,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if set(rest) != set(overrides) or (overrides and not hasattr(args, "config")):
         parser.error(f"unknown arguments: {' '.join(a for a in rest if a not in overrides)}")
     args.overrides = overrides
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         return args.run(args) or 0
     except UserError as error:
@@ -40,6 +52,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 141
+    except Exception as error:
+        print(f"codecbwe: {_unforeseen(error)}", file=sys.stderr)
+        return 1
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """What is half written is removed on the way out."""
+    raise SystemExit(128 + number)
+
+
+def _unforeseen(error: Exception) -> str:
+    """One line, and the traceback in a file that it names."""
+    told = one_line(f"{type(error).__name__}: {error}")
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="codecbwe_", suffix=".txt", delete=False, errors="backslashreplace"
+        ) as file:
+            file.write(f"{sys.argv}\n{traceback.format_exc()}")
+    except OSError:
+        return f"{told} (a fault of codecbwe's)\n{traceback.format_exc()}"
+    return f"{told} (a fault of codecbwe's; what led to it is in {file.name})"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,8 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     extend.add_argument("--output", type=_path, help="folder, or file for one input")
     extend.add_argument("--bits", choices=tuple(SUBTYPES), default="16")
     extend.add_argument("--chunk-seconds", type=float, default=4.0)
-    extend.add_argument("--strict", action="store_true", help="fail if any file was skipped")
-    extend.add_argument("--overwrite", action="store_true")
+    _add_batch_options(extend)
     extend.set_defaults(run=_extend)
 
     encode = commands.add_parser("encode", help="audio files -> tokens of a codec")
@@ -113,8 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
         command.add_argument("--window-seconds", type=float, metavar="S", help="longest at once")
-        command.add_argument("--strict", action="store_true", help="fail if any file was skipped")
-        command.add_argument("--overwrite", action="store_true")
+        _add_batch_options(command)
         command.set_defaults(run=run)
     encode.add_argument("--codec", required=True, help="folder of a codec")
     by = decode.add_mutually_exclusive_group(required=True)
@@ -188,6 +219,21 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--min-bandwidth", type=float, metavar="HZ", help="default: rate / 4")
     doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _add_batch_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--strict", action="store_true", help="fail if any file was skipped")
+    existing = command.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--overwrite", dest="existing", action="store_const", const="replace", default="refuse"
+    )
+    existing.add_argument(
+        "--skip-existing",
+        dest="existing",
+        action="store_const",
+        const="skip",
+        help="go on where it was interrupted",
+    )
 
 
 def _path(text: str) -> Path:
@@ -307,7 +353,7 @@ def _extend(args: argparse.Namespace) -> int:
         args.output,
         subtype=SUBTYPES[args.bits],
         chunk_seconds=args.chunk_seconds,
-        overwrite=args.overwrite,
+        existing=args.existing,
         codec=args.codec,
     )
     return 2 if skipped and args.strict else 0
@@ -323,7 +369,7 @@ def _encode(args: argparse.Namespace) -> int:
     from codecbwe_jax.inference.tokens import encode_files
 
     codec = FrozenCodec.load(args.codec, **_settings(args))
-    skipped = encode_files(codec, args.inputs, args.output, args.overwrite)
+    skipped = encode_files(codec, args.inputs, args.output, args.existing)
     return 2 if skipped and args.strict else 0
 
 
@@ -333,12 +379,11 @@ def _decode(args: argparse.Namespace) -> int:
 
     decoder = TokenDecoder.load(args.codec or args.model, **_settings(args))
     subtype = SUBTYPES[args.bits]
-    skipped = decode_files(decoder, args.inputs, args.output, subtype, args.overwrite)
+    skipped = decode_files(decoder, args.inputs, args.output, subtype, args.existing)
     return 2 if skipped and args.strict else 0
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from codecbwe_jax.data import recordings
     from codecbwe_jax.data.lowpass import LOWPASSES
     from codecbwe_jax.evaluation.evaluate import evaluate
     from codecbwe_jax.evaluation.report import text_table, write_report
@@ -350,16 +395,12 @@ def _evaluate(args: argparse.Namespace) -> None:
     enable_cache()
     models = [load_model(where) for where in args.model]
     codec = FrozenCodec.load(args.codec) if args.codec else None
-    found = recordings.find(args.data)
-    for path, reason in found.left_out:
-        print(f"left out {path}: {reason}")
-    if not found.recordings:
-        raise UserError(f"{args.data}: no recording that can be read")
-    step = -(-len(found.recordings) // args.clips)
+    found = _references(args.data, max(model.system.output_rate for model in models))
+    step = -(-len(found) // args.clips)
     lowpasses = tuple(LOWPASSES) if "all" in args.lowpass else tuple(dict.fromkeys(args.lowpass))
     result = evaluate(
         models,
-        found.recordings[::step],
+        found[::step],
         args.report,
         visqol=args.visqol,
         codec=codec,
@@ -372,6 +413,20 @@ def _evaluate(args: argparse.Namespace) -> None:
     for figure in result.figures:
         print(f"  {figure.key}: {figure.formula}")
     print(f"report: {args.report / 'report.html'}")
+
+
+def _references(data: Path, rate: int) -> list[Recording]:
+    """The recordings that hold the band up to a rate; the others are named."""
+    from codecbwe_jax.data import recordings
+
+    found = recordings.find(data)
+    chosen = recordings.wide_enough(recordings.measured(found), rate, rate / 4)
+    for path, reason in chosen.left_out:
+        print(one_line(f"left out {path}: {reason}"))
+    if not chosen.recordings:
+        told = recordings.counted(collections.Counter(why for _, why in chosen.left_out))
+        raise UserError(f"{data}: no recording to compare with{told}")
+    return chosen.recordings
 
 
 def _compare(args: argparse.Namespace) -> int:

@@ -75,8 +75,8 @@ def run(data: Path | None, output: Path, steps: int | None = None) -> Evaluation
 
     _say(6, "one recording as tokens, decoded, and extended")
     tokens, decoded = output / "speech.tokens", output / "decoded.wav"
-    encode_files(codec, [result.path(0, "target")], tokens, overwrite=True)
-    decode_files(codec, [tokens], decoded, overwrite=True)
+    encode_files(codec, [result.path(0, "target")], tokens, existing="replace")
+    decode_files(codec, [tokens], decoded, existing="replace")
     extend_file(BandwidthExtender(model), decoded, output / "extended.wav")
 
     _say(7, f"exporting to PyTorch in {output / 'export'} and checking it against JAX")

@@ -1,15 +1,22 @@
 """What a person types, and what a mistake gives: one clear line, status 2, nothing left behind."""
 
+import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import soundfile
 
+from codecbwe_jax import cli
+from codecbwe_jax.inference.compilation import enable_cache
 from tests.conftest import MICRO, run_cli
 
 TRAIN = ("train", "--config=configs/ap_bwe.py:tiny")
@@ -163,6 +170,95 @@ def test_a_name_that_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"{tmp_path}/gr\\xfc\\udcff.wav -> {tmp_path}/out/gr\\xfc\\udcff.wav\n"
     assert os.listdir(os.fsencode(tmp_path / "out")) == [b"gr\xc3\xbc\xff.wav"]
+
+
+def process(*arguments: object, **settings: object) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "codecbwe_jax", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **settings,
+    )
+
+
+def test_a_command_that_is_ended_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    hour = np.tile(np.float32([0, 0.1, 0, -0.1]), 16000 * 900)
+    soundfile.write(tmp_path / "hour.wav", hour, 16000)
+    running = process("extend", "--model=sinc", tmp_path / "hour.wav", f"--output={tmp_path}/out")
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(tmp_path.glob("out/.*")):
+        time.sleep(0.01)
+    running.terminate()
+    running.communicate(timeout=60)
+    assert running.returncode == 128 + signal.SIGTERM
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_nobody_foresaw_is_one_line_with_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(args: argparse.Namespace) -> None:
+        raise KeyError("of\nours")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(cli, "_systems", fails)
+    assert cli.main(["systems"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    (written,) = tmp_path.iterdir()
+    assert line.startswith("codecbwe: KeyError: 'of\\nours' (a fault of codecbwe's;")
+    assert line.endswith(f"is in {written})")
+    assert "raise KeyError" in written.read_text()
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.zeros(800), 16000)
+    kept = ("HOME", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR")
+    environment = {name: value for name, value in os.environ.items() if name not in kept}
+    running = process(
+        *("extend", "--model=sinc", tmp_path / "x.wav", f"--output={tmp_path}/y.wav"),
+        env={**environment, "HOME": "/dev/null"},
+    )
+    _, errors = running.communicate(timeout=120)
+    assert running.returncode == 0, errors
+    told = [line for line in errors.splitlines() if "compiled programs are not kept (" in line]
+    assert len(told) == 1
+    assert "Traceback" not in errors
+
+
+def test_a_user_whom_nobody_knows_has_no_cache(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        enable_cache()
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("compiled programs are not kept (")
+
+
+def test_references_that_lack_the_band_are_left_out(tmp_path: Path, corpus: Path) -> None:
+    t = np.arange(48000) / 48000
+    soundfile.write(tmp_path / "narrow.wav", 0.3 * np.sin(2 * np.pi * 3000 * t), 48000)
+    command = ("evaluate", "--model=band_replication", f"--data={tmp_path}")
+    refused(
+        *command,
+        f"--report={tmp_path}/none",
+        says=f"{tmp_path}: no recording to compare with; left out 1 (real bandwidth ",
+    )
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "wide.flac").write_bytes(next(corpus.rglob("*.flac")).read_bytes())
+    result = run_cli(*command, f"--report={tmp_path}/report")
+    assert result.returncode == 0, result.stderr
+    assert f"left out {tmp_path}/narrow.wav: real bandwidth" in result.stdout
+    scores = json.loads((tmp_path / "report" / "scores.json").read_text())
+    assert scores["clips"] == ["wide.flac"]
 
 
 def test_unknown_arguments() -> None:

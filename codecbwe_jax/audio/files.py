@@ -341,6 +341,7 @@ class Writer:
         self._written = 0
         with contextlib.ExitStack() as stack:
             partial = stack.enter_context(atomic.whole(path))
+            stack.push(functools.partial(self._check_whole, partial))
             with self._told():
                 self._file = soundfile.SoundFile(
                     os.fsencode(partial),
@@ -375,6 +376,18 @@ class Writer:
     def _close(self, *_: object) -> None:
         with self._told():
             self._file.close()
+
+    def _check_whole(self, partial: Path, kind: type[BaseException] | None, *_: object) -> None:
+        """libsndfile does not tell of a full disk while it closes a FLAC."""
+        if kind or not self._written:
+            return
+        try:
+            with Reader(partial) as reader:
+                whole = reader.samples == self._written and len(reader.read(self._written - 1, 1))
+        except UserError:
+            whole = False
+        if not whole:
+            raise UserError(f"{self.path}: cannot be written (is the disk full?)")
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

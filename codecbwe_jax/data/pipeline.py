@@ -7,10 +7,11 @@ samples is that of the whole run; of several hosts, each reads its own rows of e
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grain
@@ -24,6 +25,9 @@ from codecbwe_jax.data.recordings import Recording
 from codecbwe_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
+# what grain says then
+WORKER_KILLED = "Worker process was terminated unexpectedly"
+MOST_KILLED = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,8 +163,10 @@ def batches(
     threads: int = 2,
     host: int = 0,
     hosts: int = 1,
+    say: Callable[[str], None] = print,
 ) -> Iterator[Batch]:
-    """An endless stream of batches; the same for any number of workers and threads.
+    """An endless stream of batches; the same for any number of workers and threads, and behind a
+    worker that was killed: others take its place.
 
     Args:
       make: makes a sample of a recording; each epoch shuffles its recordings anew.
@@ -169,11 +175,35 @@ def batches(
       workers: processes; 0 works in this one.
       threads: readers in this process when there are no workers.
       host, hosts: which of how many this is; it gets the host-th part of every batch.
+      say: gets a line when a worker was killed.
 
     Yields:
       What `make` makes, stacked: "target" `[batch, segment_samples]` float32 and others; "index"
       `[batch]`, the global index of each sample; "broken" `[batch]`, see `MakePair`.
+
+    Raises:
+      UserError: if workers are killed again and again.
     """
+    for times in range(1, MOST_KILLED + 1):
+        stream = _stream(make, batch_size, start, workers, threads, host, hosts)
+        try:
+            with contextlib.closing(stream):
+                for batch in stream:
+                    yield batch
+                    start += 1
+        except RuntimeError as error:
+            if WORKER_KILLED not in str(error):
+                raise
+            say(f"data: a worker process was killed ({times} of at most {MOST_KILLED} times)")
+    raise UserError(
+        f"data: worker processes were killed {MOST_KILLED} times; does memory suffice for "
+        f"config.data.workers={workers}?"
+    )
+
+
+def _stream(
+    make: MakePair, batch_size: int, start: int, workers: int, threads: int, host: int, hosts: int
+) -> Iterator[Batch]:
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # grain's workers read absl flags
     dataset = (

@@ -23,6 +23,7 @@ from codecbwe_jax.json_lines import Row
 MANIFEST = "manifest.jsonl"
 # s; what a manifest rounds a duration by does not cut a file's last samples off
 ROUNDING_S = 0.01
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,12 +120,25 @@ def amount(recordings: Sequence[Recording]) -> str:
 
 
 def counted(reasons: collections.Counter[str]) -> str:
-    """ "; left out 3 (clipped), 1 (...)", reasons that differ in numbers together; "" for none."""
-    kinds: collections.Counter[str] = collections.Counter()
+    """ "; left out 3 (clipped), 2 (1.2 to 1.5 s long)": reasons that differ in numbers alone stand
+    together; "" for none."""
+    kinds: dict[str, list[str]] = {}
     for why, n in reasons.items():
-        kinds[re.sub(r"\d[\d.]*", "#", why)] += n
-    listed = ", ".join(f"{n} ({why})" for why, n in kinds.most_common())
+        kinds.setdefault(NUMBER.sub("#", why), []).extend([why] * n)
+    ordered = sorted(kinds.values(), key=len, reverse=True)
+    listed = ", ".join(f"{len(same)} ({_together(same)})" for same in ordered)
     return f"; left out {listed}" if listed else ""
+
+
+def _together(reasons: Sequence[str]) -> str:
+    """A reason for all, with the span of every number that differs."""
+    spans = map(_span, zip(*map(NUMBER.findall, reasons), strict=True))
+    return NUMBER.sub(lambda _: next(spans), reasons[0])
+
+
+def _span(numbers: Sequence[str]) -> str:
+    least, most = min(numbers, key=float), max(numbers, key=float)
+    return least if least == most else f"{least} to {most}"
 
 
 def find(path: str | Path, speaker_pattern: str = "") -> Selection:

@@ -6,6 +6,7 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from codecbwe_jax.inference.model import codec_of, load_model
 from codecbwe_jax.inference.token_decoder import TokenDecoder
 
 BLOCK_SECONDS = 4
+# What to do where an output is there already: it is whole, since files get their names last.
+Existing = Literal["refuse", "replace", "skip"]
 # skipped files that the last line names
 SHOWN = 10
 
@@ -27,7 +30,7 @@ def plan(
     output: Path,
     suffix: str = ".wav",
     wanted: Sequence[str] = (*files.SUFFIXES, *files.UNREADABLE),
-    overwrite: bool = False,
+    existing: Existing = "refuse",
 ) -> list[tuple[Path, Path]]:
     """Which file becomes which.
 
@@ -36,7 +39,7 @@ def plan(
       output: a file name if there is one input file, else a folder.
       suffix: of the outputs.
       wanted: endings of the files that count in a folder.
-      overwrite: outputs may exist.
+      existing: what becomes of outputs that exist.
 
     Raises:
       UserError: if an input does not exist, a folder holds nothing, two inputs would become one
@@ -62,9 +65,16 @@ def plan(
         if target in by_target:
             raise UserError(f"{by_target[target]} and {source} would both become {target}")
         by_target[target] = source
-        if target.exists() and not overwrite:
-            raise UserError(f"{target} exists; give --overwrite to replace it")
-    return pairs
+        if target.exists() and existing == "refuse":
+            raise UserError(
+                f"{target} exists; give --overwrite to replace it, --skip-existing to go on"
+            )
+    if existing != "skip":
+        return pairs
+    left = [(source, target) for source, target in pairs if not target.exists()]
+    if len(left) < len(pairs):
+        print(f"{len(pairs) - len(left)} of {len(pairs)} are there already", flush=True)
+    return left
 
 
 def each_file(
@@ -91,7 +101,7 @@ def each_file(
         except UserError as error:
             skipped.append((source, str(error)))
             print(f"skipped: {error}", file=sys.stderr, flush=True)
-    if len(skipped) == len(pairs):
+    if pairs and len(skipped) == len(pairs):
         reason = skipped[0][1] if len(pairs) == 1 else f"none of {len(pairs)} files was {done}"
         raise UserError(reason)
     if skipped:
@@ -108,7 +118,7 @@ def extend_files(
     output: Path,
     subtype: str = "PCM_16",
     chunk_seconds: float = 4.0,
-    overwrite: bool = False,
+    existing: Existing = "refuse",
     codec: str | None = None,
 ) -> list[tuple[Path, str]]:
     """Extend files one after the other, in constant memory unless tokens are decoded; what cannot
@@ -119,7 +129,7 @@ def extend_files(
       inputs, output: see `plan`.
       subtype: of the output: "PCM_16", "PCM_24" or "FLOAT".
       chunk_seconds: longest chunk.
-      overwrite: replace existing files.
+      existing: what becomes of outputs that exist.
       codec: folder of the codec that makes a native decoder's tokens; None: the one that the
         decoder was trained on.
 
@@ -129,7 +139,7 @@ def extend_files(
     Raises:
       UserError: if nothing could be extended, or an output exists.
     """
-    pairs = plan(inputs, output, overwrite=overwrite)
+    pairs = plan(inputs, output, existing=existing)
     enable_cache()
     found = load_model(model)
     if found.system.takes == "tokens":

@@ -15,7 +15,7 @@ from codecbwe_jax import atomic
 from codecbwe_jax.audio import files
 from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.inference.batch import each_file, plan
+from codecbwe_jax.inference.batch import Existing, each_file, plan
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.token_decoder import TokenDecoder
 from codecbwe_jax.inference.windows import zeros_after
@@ -82,14 +82,14 @@ class TokenFile:
 
 
 def encode_files(
-    codec: FrozenCodec, inputs: Sequence[Path], output: Path, overwrite: bool = False
+    codec: FrozenCodec, inputs: Sequence[Path], output: Path, existing: Existing = "refuse"
 ) -> list[tuple[Path, str]]:
     """Encode audio files; each becomes one token file. What cannot be read is skipped.
 
     Args:
       codec: to encode with.
       inputs, output: see `inference.batch.plan`.
-      overwrite: replace existing files.
+      existing: what becomes of outputs that exist.
 
     Returns:
       Skipped files with the reason.
@@ -97,7 +97,7 @@ def encode_files(
     Raises:
       UserError: if nothing could be encoded, or an output exists.
     """
-    pairs = plan(inputs, output, SUFFIX, overwrite=overwrite)
+    pairs = plan(inputs, output, SUFFIX, existing=existing)
 
     def encode(source: Path, target: Path) -> None:
         waveform, rate = files.read(source)
@@ -119,7 +119,7 @@ def decode_files(
     inputs: Sequence[Path],
     output: Path,
     subtype: str = "PCM_16",
-    overwrite: bool = False,
+    existing: Existing = "refuse",
 ) -> list[tuple[Path, str]]:
     """Decode token files; each becomes one audio file as long as its source.
 
@@ -127,7 +127,7 @@ def decode_files(
       decoder: the codec that made the tokens, or a native decoder of them.
       inputs, output: see `inference.batch.plan`.
       subtype: of the output: "PCM_16", "PCM_24" or "FLOAT".
-      overwrite: replace existing files.
+      existing: what becomes of outputs that exist.
 
     Returns:
       Skipped files with the reason.
@@ -135,7 +135,7 @@ def decode_files(
     Raises:
       UserError: if nothing could be decoded, or an output exists.
     """
-    pairs = plan(inputs, output, ".wav", (SUFFIX,), overwrite)
+    pairs = plan(inputs, output, ".wav", (SUFFIX,), existing)
 
     def decode(source: Path, target: Path) -> None:
         found = TokenFile.read(source)

@@ -60,7 +60,8 @@ def test_hifi_tts2_is_cut_resampled_and_chosen_by_its_manifest(
     write_lines(source / "manifest_44khz.json", said)
     builder = corpora.build("hifi_tts2/32k", str(tmp_path / "out"))
     result = builder.write(str(source), options=HERE)
-    assert "left out 3 (bandwidth below # Hz), 1 (word error rate over #)" in capfd.readouterr().out
+    told = "left out 3 (bandwidth below 16000 Hz), 1 (word error rate over 0.1)"
+    assert told in capfd.readouterr().out
     assert {split: part.lengths for split, part in result.items()} == {
         "dev_seen": [1],
         "train": [1],

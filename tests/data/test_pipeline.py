@@ -1,3 +1,4 @@
+import multiprocessing
 from itertools import islice
 from pathlib import Path
 
@@ -144,3 +145,18 @@ def test_the_fingerprint_sees_what_gives_an_index_its_meaning(found) -> None:
 def test_an_unknown_filter_is_refused() -> None:
     with pytest.raises(UserError, match="known: torchaudio, hann24"):
         PairSettings(16000, 48000, 2400, ("fir",))
+
+
+def test_a_killed_worker_is_replaced_and_no_sample_changes(found) -> None:
+    reference = take(found, 8)
+    said: list[str] = []
+    stream = batches(MakePair(found, SETTINGS), 4, workers=1, say=said.append)
+    try:
+        taken = [next(stream) for _ in range(2)]
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        taken += [next(stream) for _ in range(6)]
+    finally:
+        stream.close()
+    assert equal(reference, taken)
+    assert said == ["data: a worker process was killed (1 of at most 10 times)"]

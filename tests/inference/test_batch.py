@@ -50,6 +50,23 @@ def test_ten_skipped_files_are_named_and_the_rest_counted(
         each_file([(Path(n), Path(n)) for n in names[1:3]], work, "extended")
 
 
+def test_a_batch_goes_on_where_it_was_interrupted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tone(tmp_path / "in" / "a.wav"), tone(tmp_path / "in" / "b.wav")
+    extend_files("sinc", [first], tmp_path / "out")
+    made = (tmp_path / "out" / "a.wav").stat().st_mtime_ns
+    with pytest.raises(UserError, match=r"a\.wav exists; give --overwrite .*, --skip-existing"):
+        extend_files("sinc", [tmp_path / "in"], tmp_path / "out")
+    capsys.readouterr()
+    extend_files("sinc", [tmp_path / "in"], tmp_path / "out", existing="skip")
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["1 of 2 are there already", f"{second} -> {tmp_path}/out/b.wav"]
+    extend_files("sinc", [tmp_path / "in"], tmp_path / "out", existing="skip")
+    assert capsys.readouterr().out == "2 of 2 are there already\n"
+    assert (tmp_path / "out" / "a.wav").stat().st_mtime_ns == made
+
+
 @pytest.mark.parametrize("name", [b"\xff\xfe.wav", b"a\nb.wav", b"n" * 250 + b".wav"])
 def test_any_name_is_carried_to_the_output(
     name: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from codecbwe_jax.audio import files
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.training.checkpoints import Checkpoints, load_groups
 from tests.training.test_hosts import STEPS, command, rows, start
@@ -53,6 +54,29 @@ def test_a_failed_save_leaves_nothing_and_the_next_one_works(small_disk: Path, l
     store.save(3, STATE, {"x": 3}, {})
     assert store.latest() == 3
     np.testing.assert_array_equal(store.restore(3, STATE)["w"], STATE["w"])
+
+
+def test_a_full_disk_leaves_no_audio_under_its_name(small_disk: Path) -> None:
+    """Whatever room is left: what has its name is whole."""
+    waveform = (0.3 * np.random.default_rng(0).standard_normal(30_000)).astype(np.float32)
+    whole = 0
+    for leave in range(0, 80_000, 4096):
+        filler = fill(small_disk, leave)
+        path = small_disk / f"{leave}.flac"
+        told = None
+        try:
+            files.write(path, waveform, 16000)
+        except UserError as error:
+            told = str(error)
+        if told:
+            assert told.startswith(f"{path}: cannot be written")
+            assert not path.exists()
+        else:
+            whole += 1
+            assert len(files.read(path)[0]) == len(waveform)
+            path.unlink()
+        filler.unlink()
+    assert 0 < whole < 20
 
 
 def test_training_goes_on_while_the_disk_is_full(small_disk: Path, corpus: Path) -> None:
