@@ -24,6 +24,7 @@ from codecbwe_jax.inference.model import Model  # noqa: E402
 from codecbwe_jax.interop.checkpoints import write_folder  # noqa: E402
 from codecbwe_jax.systems import build  # noqa: E402
 from codecbwe_jax.systems.codec import Codec  # noqa: E402
+from tests.commands import run_to_end  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -71,7 +72,7 @@ def voice() -> np.ndarray:
 def run_cli(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """`codecbwe ARGUMENTS` in a process of its own, as a person would type it."""
     command = [sys.executable, "-m", "codecbwe_jax", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
+    return run_to_end(command, cwd=cwd, text=True)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from codecbwe_jax.config import load_config
 from codecbwe_jax.interop.weights import to_torch
 from codecbwe_jax.systems.facts import stored
 from codecbwe_jax.training import codec_input
+from tests.commands import run_to_end
 from tests.conftest import MICRO, MICRO_CODEC, ROOT, random_codec, run_cli
 from tests.corpora.sample import hifi_tts2
 
@@ -162,7 +163,8 @@ def run_in_a_pipe(arguments: list[str], desk: Path) -> None:
     *arguments, _, source, _, target = arguments
     command = [sys.executable, "-m", "codecbwe_jax", *arguments]
     with (desk / source).open("rb") as given, (desk / target).open("wb") as taken:
-        subprocess.run(command, cwd=desk, stdin=given, stdout=taken, check=True)
+        done = run_to_end(command, cwd=desk, stdin=given, stdout=taken)
+    assert done.returncode == 0, done.stderr
     assert (desk / target).stat().st_size == 2 * (desk / source).stat().st_size  # 16 -> 32 kHz
 
 
@@ -172,9 +174,7 @@ def run_python(document: str, desk: Path) -> None:
     for code in blocks(document, "python"):
         setting, fact = PYTHON[document]
         program = f"import numpy as np\n{setting}\n{code}\nassert {fact}"
-        run = subprocess.run(
-            [sys.executable, "-c", program], cwd=desk, capture_output=True, text=True, timeout=300
-        )
+        run = run_to_end([sys.executable, "-c", program], cwd=desk, text=True)
         assert run.returncode == 0, run.stderr
 
 

@@ -16,6 +16,7 @@ from codecbwe_jax.inference.model import Model
 from codecbwe_jax.inference.streaming import StreamingExtender, StreamProgram
 from codecbwe_jax.interop.checkpoints import write_folder
 from codecbwe_jax.systems import build, settings_of
+from tests.commands import run_to_end
 from tests.conftest import stirred
 
 UNET = {"name": "bbwexnet", "widths": (4, 6, 8, 8, 8), "bottleneck": 4}
@@ -139,7 +140,7 @@ def test_what_sees_the_future_cannot_stream() -> None:
 
 
 def test_a_pipe_gives_what_a_file_gives(tmp_path: Path, noise) -> None:
-    """A shell pipe through the command, in pieces that end within a sample."""
+    """A shell pipe through the command as Python starts it, in pieces that end within a sample."""
     model = model_of(OPUS)
     write_folder(model, settings_of(model.system), tmp_path / "model")
     levels = np.rint(noise * 32768).astype("<i2")
@@ -169,7 +170,7 @@ def test_a_pipe_gives_what_a_file_gives(tmp_path: Path, noise) -> None:
 def test_a_pipe_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     def run(*arguments: str, data: bytes = b"") -> str:
         command = [sys.executable, "-m", "codecbwe_jax", "extend", *arguments]
-        done = subprocess.run(command, input=data, capture_output=True)
+        done = run_to_end(command, data)
         assert done.returncode == 2
         return done.stderr.decode()
 

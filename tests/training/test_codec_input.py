@@ -18,6 +18,7 @@ from codecbwe_jax.data import codec_pairs, pipeline
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.training import cache, codec_input
 from codecbwe_jax.training.data import find_recordings
+from tests.commands import Command, run_to_end
 from tests.conftest import MICRO, run_cli
 
 
@@ -117,7 +118,7 @@ def test_a_killed_cache_goes_on(corpus: Path, codec_folder: Path, tmp_path: Path
         ]  # fmt: skip
 
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    process = subprocess.Popen(command(killed), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = Command(command(killed), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 120
     while not list(killed.glob("*/codec_pairs*")) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -129,7 +130,7 @@ def test_a_killed_cache_goes_on(corpus: Path, codec_folder: Path, tmp_path: Path
         command(killed, "--host=1", "--hosts=2"),
         command(whole),
     ):
-        result = subprocess.run(run, capture_output=True, text=True, check=False)
+        result = run_to_end(run, text=True)
         assert result.returncode == 0, result.stderr
     key = json.loads((killed / "cache.json").read_text())["key"]
     assert key == json.loads((whole / "cache.json").read_text())["key"]

@@ -18,6 +18,7 @@ from codecbwe_jax.config import load_config
 from codecbwe_jax.training import cluster
 from codecbwe_jax.training.checkpoints import load_groups
 from codecbwe_jax.training.loop import starting_model
+from tests.commands import Command
 
 pytestmark = pytest.mark.xdist_group("hosts")
 
@@ -48,7 +49,10 @@ def command(workdir: Path, corpus: Path, *more: str) -> list[str]:
 
 
 def start(
-    arguments: Sequence[str], devices: int, processes: int = 1
+    arguments: Sequence[str],
+    devices: int,
+    processes: int = 1,
+    kind: type[subprocess.Popen] = Command,
 ) -> list[subprocess.Popen[str]]:
     """The processes of a run, each with some virtual devices."""
     coordinator = f"127.0.0.1:{free_port()}"
@@ -56,7 +60,7 @@ def start(
     for process in range(processes):
         place = [f"--coordinator={coordinator}", f"--processes={processes}", f"--process={process}"]
         started.append(
-            subprocess.Popen(
+            kind(
                 [*arguments, *(place if processes > 1 else [])],
                 env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)},
                 stdout=subprocess.PIPE,
@@ -124,7 +128,8 @@ def test_two_processes_killed_and_restarted_train_what_one_does(
     started[0].kill()
     for process in started:
         process.communicate()
-    leader, other = finish(start(command(workdir, corpus), 2, PROCESSES))
+    # each with hashes and imports of its own
+    leader, other = finish(start(command(workdir, corpus), 2, PROCESSES, subprocess.Popen))
     assert "4 x cpu in 2 processes" in leader
     assert "continuing at step 4" in leader
     assert "step" not in other  # it keeps still
@@ -201,7 +206,8 @@ def test_clusters_are_known_by_their_environment(
 
 
 def test_half_of_a_rendezvous_is_refused(corpus: Path, tmp_path: Path) -> None:
-    (process,) = start([*command(tmp_path, corpus), "--processes=2"], 1)
+    # nothing is said by what is imported either
+    (process,) = start([*command(tmp_path, corpus), "--processes=2"], 1, kind=subprocess.Popen)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 2
     # grain warns on an older jaxlib

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from codecbwe_jax.training.checkpoints import load_groups
+from tests.commands import Command
 from tests.conftest import MICRO, run_cli
 
 # what they share takes long to make
@@ -35,8 +36,8 @@ def command(workdir: Path, corpus: Path, *more: str) -> list[str]:
     ]
 
 
-def start(arguments: list[str]) -> subprocess.Popen:
-    return subprocess.Popen(
+def start(arguments: list[str], kind: type[subprocess.Popen] = Command) -> subprocess.Popen:
+    return kind(
         [sys.executable, "-m", "codecbwe_jax", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -97,7 +98,9 @@ def test_a_signal_saves_first_and_says_how_to_go_on(
     number: signal.Signals, uninterrupted: Path, corpus: Path, tmp_path: Path
 ) -> None:
     workdir = tmp_path / "run"
-    process = start(command(workdir, corpus))
+    # a Ctrl-C meets Python as a person starts it
+    kind = subprocess.Popen if number == signal.SIGINT else Command
+    process = start(command(workdir, corpus), kind)
     wait_for_step(process, workdir, 6)
     process.send_signal(number)
     output, _ = process.communicate(timeout=120)
