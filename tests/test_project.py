@@ -1,6 +1,8 @@
 """The project as a whole: layers, the registry, names that a table may hold."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,17 @@ def test_rooms_import_only_what_is_below(path: Path) -> None:
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for imported in imports_at_load(path):
         assert FLOORS[room(imported)] <= FLOORS[room(module)], f"{module} imports {imported}"
+
+
+def test_a_trainer_is_imported_without_what_it_may_never_use() -> None:
+    """In a Python of its own; each of these takes a second or more of every process of a run."""
+    heavy = "{'torch', 'tensorflow', 'transformers', 'apache_beam', 'matplotlib', 'librosa'}"
+    program = (
+        "import sys; import codecbwe_jax.cli, codecbwe_jax.training.loop; "
+        f"assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.parametrize("name", systems.REGISTRY)

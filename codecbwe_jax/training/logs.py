@@ -14,7 +14,6 @@ import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
 
 from codecbwe_jax import json_lines
 from codecbwe_jax.config import write_text
@@ -60,6 +59,8 @@ class TensorBoard:
         self._open(step)
 
     def _open(self, step: int) -> None:
+        from tensorboardX import SummaryWriter  # it imports torch where that is installed
+
         self._writer = SummaryWriter(self._folder, purge_step=step or None)
         events = self._writer.file_writer.event_writer
         self._outlet = events._ev_writer = events._worker._record_writer = _Lossy(events._ev_writer)
