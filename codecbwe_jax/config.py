@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +110,25 @@ def read_json(path: Path) -> dict:
     """Read a JSON object.
 
     Raises:
-      UserError: if the file is missing or malformed.
+      UserError: if the file is missing, malformed or holds something else.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except json.JSONDecodeError as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:  # of JSON, of UTF-8, of a number's length
         raise UserError(f"{path}: not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: a JSON object is expected, not a {type(value).__name__}")
+    return value
+
+
+def flat(fields: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Fields of fields by their whole names, as "system.layers"."""
+    found = {}
+    for name, value in fields.items():
+        inner = isinstance(value, dict) and value
+        found |= flat(value, f"{above}{name}.") if inner else {above + name: value}
+    return found

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Collection
+
 
 class UserError(ValueError):
     """What is wrong, where, and what would be right, in one line: line breaks and control
@@ -18,3 +21,14 @@ def one_line(text: str) -> str:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def some(items: Collection[str], most: int = 5, between: str = ", ") -> str:
+    """The first of many names for a message, and how many more there are."""
+    named = between.join(list(items)[:most])
+    return named if len(items) <= most else f"{named} and {len(items) - most} more"
+
+
+def warn(text: str) -> None:
+    """A line on standard error about what is odd but not wrong."""
+    print(one_line(text), file=sys.stderr, flush=True)

@@ -10,7 +10,6 @@ ahead: it takes its input as it would arrive.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import numpy as np
 import soxr
 
 from codecbwe_jax.audio.waveform import checked, checked_blocks
-from codecbwe_jax.errors import UserError
+from codecbwe_jax.errors import UserError, warn
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.model import Model, load_model
 from codecbwe_jax.inference.streaming import StreamingExtender, StreamProgram
@@ -32,10 +31,6 @@ MIN_RATE = 8000
 # ever compiled.
 BUCKETS = (0.25, 1.0, 4.0)
 COMPILING = "compiling for this machine (once; kept for next time) ..."
-
-
-def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 class BandwidthExtender:
@@ -54,7 +49,7 @@ class BandwidthExtender:
         self,
         model: Model,
         chunk_seconds: float = BUCKETS[-1],
-        say: Callable[[str], None] = _to_stderr,
+        say: Callable[[str], None] = warn,
     ) -> None:
         if model.system.takes != "waveform":
             raise UserError(f"{model.name} takes tokens; inference.TokenDecoder decodes them")

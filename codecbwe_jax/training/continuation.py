@@ -9,8 +9,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from codecbwe_jax import systems
+from codecbwe_jax.config import flat
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.systems.stored import computed
 
 # What decides which samples a batch holds, beside the recordings.
 OF_THE_DATA = ("data.", "train.batch_size", "train.seed", "system.input_rate", "system.output_rate")
@@ -26,13 +27,12 @@ def changes(facts: Mapping[str, Any], config: ConfigDict, data_hash: str, workdi
       workdir: for messages.
 
     Raises:
-      UserError: if the checkpoint is of another model or of other data. Orbax would cut or pad
-        tensors of another shape without a word, so the settings are compared.
+      UserError: if the checkpoint is of another model or of other data.
     """
     then, now = facts["config"], json.loads(config.to_json_best_effort())
     model = _listed(
-        {"system": _network(then["system"]), "objective.critics": then["objective"]["critics"]},
-        {"system": _network(now["system"]), "objective.critics": now["objective"]["critics"]},
+        {"system": computed(then["system"]), "objective.critics": then["objective"]["critics"]},
+        {"system": computed(now["system"]), "objective.critics": now["objective"]["critics"]},
     )
     if model:
         raise UserError(f"{workdir} holds another model: {model}; start in a new work folder")
@@ -50,33 +50,9 @@ def changes(facts: Mapping[str, Any], config: ConfigDict, data_hash: str, workdi
 def _listed(
     before: Mapping[str, Any], after: Mapping[str, Any], only: tuple[str, ...] = ("",)
 ) -> str:
-    first, second = _flat(before), _flat(after)
+    first, second = flat(before), flat(after)
     return ", ".join(
         f"config.{name} {first.get(name)} -> {second.get(name)}"
         for name in sorted({**first, **second})
         if name.startswith(only) and first.get(name) != second.get(name)
     )
-
-
-def _flat(fields: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Fields of fields by their whole names."""
-    flat = {}
-    for name, value in fields.items():
-        inner = isinstance(value, dict) and value
-        flat |= _flat(value, f"{above}{name}.") if inner else {above + name: value}
-    return flat
-
-
-def _network(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A system's settings that say what it computes, not how, with the defaults of those that its
-    run did not know yet: they change nothing."""
-    defaults = systems.settings_of(systems.build({"name": settings["name"]}))
-    return _computed(json.loads(json.dumps(defaults)) | dict(settings))
-
-
-def _computed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        k: _computed(v) if isinstance(v, dict) else v
-        for k, v in settings.items()
-        if k not in ("compute_dtype", "remat")
-    }

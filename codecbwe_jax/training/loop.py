@@ -93,17 +93,19 @@ def _train(
     state, transforms = fresh_state(config, objective, key, mapping.share)
     data_hash = pipeline.fingerprint(make.recordings, make.settings, config.train.batch_size)
     cluster.check_agreement("recordings, or not the same config", data_hash)
-    step, scores = cluster.from_leader(store.latest() or 0), {}
-    if step:
-        facts = store.facts(step)
-        changed = continuation.changes(facts, config, data_hash, workdir)
-        scores = facts["scores"]
-        state = store.restore(step, state)
+    stored = cluster.leader_first(store.newest)
+    step, scores = stored.step if stored else 0, {}
+    cluster.check_agreement("newest checkpoint", f"{step:x}")
+    if stored:
+        changed = continuation.changes(stored.facts, config, data_hash, workdir)
+        scores = stored.facts["scores"]
+        state = stored.fill(state)
         print(f"continuing at step {step} in {workdir}", flush=True)
         if changed:
             print(f"changed since then: {changed}", flush=True)
     else:
         _start(state, objective.generator, config, system, codec)
+    del stored
     skipped_before = int(state["skipped"])
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), state)
     state = mapping.place_state(state)
