@@ -15,7 +15,7 @@ import numpy as np
 
 from codecbwe_jax.audio.window import hann
 from codecbwe_jax.codec.settings import CodecSettings
-from codecbwe_jax.errors import UserError
+from codecbwe_jax.errors import UserError, some
 from codecbwe_jax.interop.weights import match
 from codecbwe_jax.nn.snake import kaiser_sinc_taps
 
@@ -53,17 +53,36 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("generator.backbone.final_layer_norm.{t}", "acoustic_decoder.norm.{t}"),
     ("generator.head.out.{t}", "acoustic_decoder.head.linear.{t}"),
 )
+# Blocks count from 1 there and from 0 here; units the other way round.
+SHIFTS = {"block": -1, "unit": 1}
 # One tensor there, three here: the rows of queries, keys and values.
 FUSED = f"{_LAYER}.att.c_attn.weight"
 PARTS = tuple(f"{_CANONICAL_LAYER}.self_attn.{n}_proj.weight" for n in "qkv")
 # The semantic encoder keeps its own names, under another prefix.
 SEMANTIC = ("semantic_model.", "semantic_encoder.")
+W2V_BERT = ("feature_projection.", "encoder.layers.", "masked_spec_embed")
 WEIGHT_NORM = re.compile(r"CodecEnc\..*\.weight")
+_FIRST_WORDS = {name.partition(".")[0] for pair in (*TABLE, SEMANTIC) for name in pair}
 # Of training only, or constants that the code makes.
 DROPPED = re.compile(
     r"(fc_post_s|SemanticDecoder_module|discriminator|spec_discriminator|criteria|model_spk)\..*"
     r"|.*\.upsample\.filter|.*\.downsample\.lowpass\.filter|generator\.head\.istft\.window"
 )
+
+
+def is_known(key: str) -> bool:
+    """Whether this is how a codec's checkpoint of any naming calls a tensor that is not dropped."""
+    if key.partition(".")[0] not in _FIRST_WORDS:  # most are not, and there are many
+        return False
+    key = re.sub(r"\.weight_[gv]$", ".weight", _spelled(key))
+    if canonical_names(key) or key.startswith(SEMANTIC[1]):
+        return True
+    return any(match(part, key) for part in (*PARTS, *(here for _, here in TABLE)))
+
+
+def is_of_w2v_bert(key: str) -> bool:
+    """Whether a checkpoint of facebook/w2v-bert-2.0 has such a tensor."""
+    return key.startswith(W2V_BERT)
 
 
 def canonical_names(key: str) -> tuple[str, ...]:
@@ -74,15 +93,14 @@ def canonical_names(key: str) -> tuple[str, ...]:
     if fields := match(FUSED, key):
         return tuple(part.format(**fields) for part in PARTS)
     for there, here in TABLE:
-        if fields := match(there, key):
+        fields = match(there, key)
+        if fields and all(fields[name].isdigit() for name in SHIFTS if name in fields):
             return (here.format(**_shifted(fields, 1)),)
     return ()
 
 
 def _shifted(fields: dict[str, str], sign: int) -> dict[str, str]:
-    """Blocks count from 1 there and from 0 here; units the other way round."""
-    moved = {"block": -sign, "unit": sign}
-    return {k: str(int(v) + moved[k]) if k in moved else v for k, v in fields.items()}
+    return {k: str(int(v) + sign * SHIFTS[k]) if k in SHIFTS else v for k, v in fields.items()}
 
 
 def from_original(
@@ -113,6 +131,11 @@ def from_original(
         if not targets:
             unknown.append(key)
         elif len(targets) == 3:
+            if value.ndim != 2 or value.shape[0] % (3 * head_size):
+                raise UserError(
+                    f"{key} is {list(value.shape)}: no queries, keys and values of heads of "
+                    f"{head_size}, the config's head_size"
+                )
             q, k, v = np.split(value, 3)
             q, k = (_rotary_rows(x, head_size, to_halves=True) for x in (q, k))
             result.update(zip(targets, (q, k, v), strict=True))
@@ -120,9 +143,7 @@ def from_original(
             result[targets[0]] = value
     if unknown:
         raise UserError(
-            f"not a codec's training checkpoint: {len(unknown)} unknown tensors: "
-            + ", ".join(unknown[:20])
-            + (" ..." if len(unknown) > 20 else "")
+            f"not a codec's training checkpoint: {len(unknown)} unknown tensors: " + some(unknown)
         )
     return result
 
@@ -179,14 +200,20 @@ def fold_weight_norm(state: Mapping[str, np.ndarray], say: Callable[[str], None]
     halves = {k[:-2] for k in state if k.endswith((".weight_g", ".weight_v"))}
     missing = [n + end for n in sorted(halves) for end in ("_g", "_v") if n + end not in state]
     if missing:
-        raise UserError(f"weight norm without its other half: missing {', '.join(missing)}")
+        raise UserError(f"weight norm without its other half: missing {some(missing)}")
     stale = []
     for key, v in state.items():
         if not key.endswith(".weight_v"):
             continue
         name = key.removesuffix("_v")
-        weight = v * (state[f"{name}_g"] / _norm(v))
-        if name in result and not np.allclose(result[name], weight, rtol=1e-4, atol=1e-6):
+        norm, gain = _norm(v), state[f"{name}_g"]
+        if gain.shape != norm.shape:
+            raise UserError(
+                f"{name}_g is {list(gain.shape)}, expected {list(norm.shape)} beside {key}"
+            )
+        weight = v * (gain / norm)
+        plain = result.get(name, weight)
+        if plain.shape != weight.shape or not np.allclose(plain, weight, rtol=1e-4, atol=1e-6):
             stale.append(name)
         result[name] = weight
     if stale:
@@ -257,8 +284,7 @@ def from_w2v_bert(state: Mapping[str, np.ndarray]) -> State:
     if "feature_projection.projection.weight" not in bare:
         some = ", ".join(list(state)[:3])
         raise UserError(f"not a checkpoint of w2v-bert-2.0: its tensors are named {some}, ...")
-    known = ("feature_projection.", "encoder.layers.", "masked_spec_embed")
-    return {SEMANTIC[1] + key: value for key, value in bare.items() if key.startswith(known)}
+    return {SEMANTIC[1] + key: value for key, value in bare.items() if is_of_w2v_bert(key)}
 
 
 def to_w2v_bert(state: Mapping[str, np.ndarray]) -> State:
@@ -271,6 +297,7 @@ def _keep_layers(state: Mapping[str, np.ndarray], layers: int) -> State:
     prefix = "semantic_encoder.encoder.layers."
 
     def kept(key: str) -> bool:
-        return not key.startswith(prefix) or int(key.removeprefix(prefix).split(".")[0]) < layers
+        number = key.removeprefix(prefix).split(".")[0]
+        return not key.startswith(prefix) or not number.isdigit() or int(number) < layers
 
     return {key: value for key, value in state.items() if kept(key)}

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from codecbwe_jax import systems
 from codecbwe_jax.codec import transformers
 from codecbwe_jax.config import read_json
-from codecbwe_jax.errors import UserError
-from codecbwe_jax.interop.files import read_shards
+from codecbwe_jax.errors import UserError, warn
+from codecbwe_jax.interop.files import read_folder
 from codecbwe_jax.interop.weights import from_torch
 from codecbwe_jax.systems.base import Params, System
+from codecbwe_jax.systems.stored import build_stored, check_same
 
 BASELINES = ("sinc", "band_replication")
 
@@ -50,17 +50,28 @@ def load_model(where: str | Path) -> Model:
     if str(where) in BASELINES:
         return Model(str(where), systems.build({"name": str(where)}), {}, {})
     folder = Path(where)
+    if folder.is_file():
+        raise UserError(
+            f"{folder} is a file; a folder is expected. codecbwe convert --config=CONFIG "
+            f"--weights={folder} --output=FOLDER makes one of an original's weights"
+        )
     if not folder.is_dir():
         raise UserError(
             f"{folder}: no such folder; --model takes a work folder, a converted or exported "
             f"folder, or one of {', '.join(BASELINES)}"
         )
-    config = read_json(folder / "config.json")
-    system = _system(config, folder)
+    path = folder / "config.json"
+    config = read_json(path)
+    system, shapes = build_stored(_settings(config, path), path)
     if (folder / "checkpoints").is_dir():
-        return _from_workdir(folder, system)
-    shapes = jax.eval_shape(system.init, jax.random.key(0))
-    params = from_torch(system.torch_rules, read_shards(folder), shapes, system.torch_constants)
+        return _from_workdir(folder, system, config["system"])
+    weights, about = read_folder(folder)
+    if "system" in config:  # ours, not one of transformers' that nobody here wrote
+        if "checksums" not in about:
+            warn(f"{folder}: its weights have no checksums, so that damage would not be seen")
+        if "system" in about:
+            check_same(config["system"], json.loads(about["system"]), path)
+    params = from_torch(system.torch_rules, weights, shapes, system.torch_constants, folder)
     return Model(folder.name, system, params, config.get("facts", {}))
 
 
@@ -76,28 +87,29 @@ def codec_of(where: str | Path) -> str:
     return codec
 
 
-def _system(config: dict[str, Any], folder: Path) -> System:
+def _settings(config: dict[str, Any], path: Path) -> Any:
+    """What a config.json says of its system."""
     if "system" in config:
-        return systems.build(_tuples(config["system"]))
-    if config.get("model_type") in transformers.CLASSES:
-        settings = dataclasses.asdict(transformers.settings_of(config))
-        return systems.build({"name": "codec", **settings})
-    raise UserError(
-        f"{folder / 'config.json'}: neither a model of ours (field 'system') nor one of "
-        f"transformers' {' and '.join(transformers.CLASSES.values())}"
-    )
+        return config["system"]
+    if config.get("model_type") not in transformers.CLASSES:
+        raise UserError(
+            f"{path}: neither a model of ours (field 'system') nor one of "
+            f"transformers' {' and '.join(transformers.CLASSES.values())}"
+        )
+    try:
+        return {"name": "codec", **dataclasses.asdict(transformers.settings_of(config))}
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).removeprefix('config.json: ')}") from None
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise UserError(f"{path}: a field has another type than transformers' ({error})") from None
 
 
-def _from_workdir(folder: Path, system: System) -> Model:
+def _from_workdir(folder: Path, system: System, settings: dict[str, Any]) -> Model:
     # here, so that running an exported model does not need the trainer
     from codecbwe_jax.training.checkpoints import load_groups
 
-    state, _ = load_groups(folder / "checkpoints")
+    state, facts = load_groups(folder / "checkpoints", say=warn)
+    check_same(settings, facts["config"]["system"], folder / "config.json")
     params = state.get("ema", {}).get("generator") or state["params"]["generator"]
     step = int(state["step"])
     return Model(folder.name, system, params, {"source": folder.name, "step": step})
-
-
-def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no tuples; systems are hashable and hold no lists."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}

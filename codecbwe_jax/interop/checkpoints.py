@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import jax
 import numpy as np
-from safetensors.numpy import save_file
 
 from codecbwe_jax import __version__, atomic, systems
 from codecbwe_jax.codec import names, transformers
 from codecbwe_jax.config import write_json
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.model import Model
-from codecbwe_jax.interop.files import check_finite, read_torch
-from codecbwe_jax.interop.weights import from_torch, to_torch
+from codecbwe_jax.interop.files import as_arrays, check_finite, read_torch, write_safetensors
+from codecbwe_jax.interop.weights import from_torch, knows, to_torch
+from codecbwe_jax.interop.wrappings import unwrapped
 from codecbwe_jax.systems.codec import Codec
 
 
@@ -37,24 +38,27 @@ def convert(
       The model.
 
     Raises:
-      UserError: if the weights do not fit, every mismatch being listed, or are not finite.
+      UserError: if the weights do not fit, or are not finite.
     """
     system = systems.build(system_settings)
-    state = _read_finite(weights)
+    shapes = jax.eval_shape(system.init, jax.random.key(0))
     if isinstance(system, Codec):
-        extra = _read_finite(semantic) if semantic else {}
+        state = _read(weights, names.is_known)
+        extra = _read(semantic, names.is_of_w2v_bert) if semantic else {}
         state = names.canonical(state, system, extra)
     elif semantic:
         raise UserError(f"--semantic is for codecs; this is {system_settings.get('name')}")
-    shapes = jax.eval_shape(system.init, jax.random.key(0))
-    params = from_torch(system.torch_rules, state, shapes, system.torch_constants)
+    else:
+        state = _read(weights, knows(system.torch_rules, shapes, system.torch_constants))
+    params = from_torch(system.torch_rules, state, shapes, system.torch_constants, weights)
     model = Model(output.name, system, params, {"source": weights.name})
     write_folder(model, system_settings, output)
     return model
 
 
-def _read_finite(path: Path) -> dict[str, np.ndarray]:
-    state = read_torch(path)
+def _read(path: Path, known: Callable[[str], bool]) -> dict[str, np.ndarray]:
+    """Finite tensors of a checkpoint, out of what they are wrapped in."""
+    state = as_arrays(unwrapped(read_torch(path), known, path), path)
     check_finite(state, path)
     return state
 
@@ -84,7 +88,8 @@ def write_folder(
     check_finite(tensors, model.name)
     with atomic.whole(output) as partial:
         partial.mkdir()
-        save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
+        written_for = {"system": json.dumps(dict(system_settings))}
+        write_safetensors(partial / "model.safetensors", tensors, written_for)
         facts = {**model.facts, "written_by": f"codecbwe_jax {__version__}"}
         facts["tensors"] = len(tensors)
         facts["parameters"] = int(sum(t.size for t in tensors.values()))

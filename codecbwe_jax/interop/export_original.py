@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
 
 from codecbwe_jax import atomic
 from codecbwe_jax.codec import names
@@ -13,6 +12,7 @@ from codecbwe_jax.config import write_json
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.model import Model
 from codecbwe_jax.interop.as_codec import as_codec
+from codecbwe_jax.interop.files import read_safetensors, write_safetensors
 from codecbwe_jax.interop.verify import Differences
 from codecbwe_jax.interop.weights import to_torch
 from codecbwe_jax.systems import settings_of
@@ -49,13 +49,10 @@ def export_original(
     with atomic.whole(output) as staged:
         staged.mkdir(parents=True)
         path = staged / "model.safetensors"
-        try:
-            save_file(names.to_original(tensors, head_size), path, metadata={"format": "pt"})
-        except OSError as error:
-            raise UserError(f"{output}: cannot be written ({error.strerror})") from None
+        write_safetensors(path, names.to_original(tensors, head_size))
         write_json(staged / "config.json", {"convert": settings_of(model.system)})
         path.chmod((staged / "config.json").stat().st_mode)
-        again = names.from_original(load_file(path), head_size)
+        again = names.from_original(read_safetensors(path)[0], head_size)
         differences["weights"] = max(
             float(np.abs(again[name] - value).max()) for name, value in tensors.items()
         )

@@ -1,7 +1,7 @@
 """The weight-map engine: one table of rules names a network's tensors in Flax and in PyTorch.
 
 A table is a tuple of `Rule`s and stands beside its network. The engine reads it in both
-directions, and both are strict: every tensor is used once, every shape is checked, and all
+directions, and both are strict: every tensor is used once, every shape is checked, and
 mismatches are reported together.
 """
 
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import flax.traverse_util
 import jax
 import numpy as np
 
-from codecbwe_jax.errors import UserError
+from codecbwe_jax.errors import UserError, some
 
 Params = Mapping[str, "Params | jax.Array"]
 
@@ -239,6 +241,7 @@ def from_torch(
     state: Mapping[str, np.ndarray],
     like: Params,
     constants: Collection[str] = (),
+    where: object = "the checkpoint",
 ) -> dict[str, dict | np.ndarray]:
     """PyTorch state dict -> Flax parameters, bit for bit.
 
@@ -249,30 +252,105 @@ def from_torch(
         be folded into plain weights.
       like: the network's parameters or their shapes (`jax.eval_shape` of `init`).
       constants: names that may stand in the state beside parameters.
+      where: what they were read from, for messages.
 
     Raises:
-      UserError: one line that lists every missing and unused key and every wrong shape.
+      UserError: one line: what differs as a whole (widths, numbers of layers), how many keys are
+        missing, unused or of another shape, and the first of them.
     """
     kept = (key for key in state if key not in constants)
     state = {_old_weight_norm_name(key): state[key] for key in kept}
     layout = torch_layout(rules, like)
     expected = {key: shape for key, _, shape in layout.values()}
     _unfold_weight_norm(state, expected)
-    problems = [f"missing {key} {list(expected[key])}" for key in expected if key not in state]
-    problems += [f"unused {key} {list(state[key].shape)}" for key in state if key not in expected]
-    problems += [
-        f"{key} is {list(state[key].shape)}, expected {list(shape)}"
-        for key, shape in expected.items()
-        if key in state and tuple(state[key].shape) != shape
-    ]
-    if problems:
-        raise UserError(
-            f"these weights do not fit the network: {len(problems)} of {len(expected)} tensors: "
-            + "; ".join(problems)
-        )
+    _check_fits(state, expected, where)
     # each is let go when it is copied, so that a large model is not in memory twice
     flat = {path: _from_torch(state.pop(key), axes) for path, (key, axes, _) in layout.items()}
     return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def knows(
+    rules: Sequence[Rule], like: Params, constants: Collection[str] = ()
+) -> Callable[[str], bool]:
+    """Whether a network has a tensor of some PyTorch name, in any spelling that `from_torch` takes.
+
+    Args:
+      rules, like, constants: as there.
+    """
+    names = {key for key, _, _ in torch_layout(rules, like).values()} | set(constants)
+
+    def known(name: str) -> bool:
+        name = _old_weight_norm_name(name)
+        return name in names or f"{name}_v" in names
+
+    return known
+
+
+def _check_fits(
+    state: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]], where: object
+) -> None:
+    """Raise UserError if names, shapes or types differ from those expected."""
+    missing = [f"missing {key} {list(expected[key])}" for key in expected if key not in state]
+    unused = [f"unused {key} {list(state[key].shape)}" for key in state if key not in expected]
+    shared = [key for key in expected if key in state]
+    others = [
+        f"{key} is {list(state[key].shape)}, expected {list(expected[key])}"
+        for key in shared
+        if tuple(state[key].shape) != expected[key]
+    ]
+    types = [
+        f"{key} is {state[key].dtype}, expected floats"
+        for key in shared
+        if not np.issubdtype(state[key].dtype, np.floating)
+    ]
+    kinds = {"missing": missing, "unused": unused, "of other shapes": others, "of no floats": types}
+    if not any(kinds.values()):
+        return
+    counts = [f"{len(found)} {kind}" for kind, found in kinds.items() if found]
+    # some of each kind first
+    mixed = [p for row in itertools.zip_longest(*kinds.values()) for p in row if p]
+    raise UserError(
+        f"{where}: these weights do not fit the network of {len(expected)} tensors: "
+        + "; ".join(
+            [*_whole_differences(state, expected), ", ".join(counts), some(mixed, between="; ")]
+        )
+    )
+
+
+def _whole_differences(
+    state: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]]
+) -> list[str]:
+    """Numbers of layers and widths that explain many differences at once, at most two of each."""
+    ours, theirs = _numbered(expected), _numbered(state)
+    told = [
+        f"{len(theirs[stem])} {stem} in the checkpoint, {len(ours[stem])} in the config"
+        for stem in ours
+        if stem in theirs and len(ours[stem]) != len(theirs[stem])
+    ][:2]
+    sizes: Counter[tuple[str, int, int]] = Counter()
+    for key in expected:
+        shape = state[key].shape if key in state else ()
+        if len(shape) == len(expected[key]):
+            for axis, (there, here) in enumerate(zip(shape, expected[key], strict=True)):
+                sizes["width" if axis < 2 else "kernel size", there, here] += there != here
+    told += [
+        f"{what} {there} in the checkpoint, {here} in the config ({count} times)"
+        for (what, there, here), count in sizes.most_common(2)
+        if count
+    ]
+    return told
+
+
+def _numbered(names: Iterable[str]) -> dict[str, set[str]]:
+    """ "layers" -> the numbers after it in names, whatever the numbers before it are."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        words = name.split(".")
+        for i, word in enumerate(words):
+            if word.isdigit():
+                stem = ".".join("*" if w.isdigit() else w for w in words[:i])
+                found.setdefault(stem, set()).add(word)
+    return found
 
 
 def _old_weight_norm_name(key: str) -> str:
