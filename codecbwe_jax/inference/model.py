@@ -62,15 +62,16 @@ def load_model(where: str | Path) -> Model:
         )
     path = folder / "config.json"
     config = read_json(path)
-    system, shapes = build_stored(_settings(config, path), path)
+    settings = _settings(config, path)
+    system, shapes = build_stored(settings, path)
     if (folder / "checkpoints").is_dir():
-        return _from_workdir(folder, system, config["system"])
+        return _from_workdir(folder, system, settings)
     weights, about = read_folder(folder)
     if "system" in config:  # ours, not one of transformers' that nobody here wrote
         if "checksums" not in about:
             warn(f"{folder}: its weights have no checksums, so that damage would not be seen")
         if "system" in about:
-            check_same(config["system"], json.loads(about["system"]), path)
+            check_same(settings, json.loads(about["system"]), path)
     params = from_torch(system.torch_rules, weights, shapes, system.torch_constants, folder)
     return Model(folder.name, system, params, config.get("facts", {}))
 
@@ -81,7 +82,8 @@ def codec_of(where: str | Path) -> str:
     Raises:
       UserError: if its config names none.
     """
-    codec = read_json(Path(where) / "config.json").get("data", {}).get("codec")
+    data = read_json(Path(where) / "config.json").get("data")
+    codec = data.get("codec") if isinstance(data, dict) else None
     if not codec:
         raise UserError(f"{where} names no codec that makes its tokens: give --codec=FOLDER")
     return codec
