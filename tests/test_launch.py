@@ -392,6 +392,23 @@ def test_processes_here_find_each_other(cloud: Cloud) -> None:
     ]
 
 
+def test_the_quick_tests_are_there_and_are_all_that_runs(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("python", "ruff"):
+        shutil.copy(cloud.folder / "codecbwe", cloud.folder / name)
+    monkeypatch.setenv("VIRTUAL_ENV", str(cloud.folder))
+    assert cloud.run("test.sh", "--quick", "-x").returncode == 0
+    checks, pytest_call = cloud.calls[-3:-1], cloud.calls[-1]
+    assert [call[:2] for call in checks] == [["ruff", "check"], ["ruff", "format"]]
+    assert pytest_call[:3] == ["python", "-m", "pytest"]
+    chosen = [word for word in pytest_call if word.startswith("tests/")]
+    assert "tests/test_project.py" in chosen
+    for path, _, name in (word.partition("::") for word in chosen):
+        assert f"def {name}" in (ROOT / path).read_text()
+    assert pytest_call[-2] == "-x"
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "launch").rglob("*")), ids=lambda p: p.name)
 def test_no_secrets_and_no_addresses(path: Path) -> None:
     if path.is_file():
