@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -56,11 +58,32 @@ def speech48k() -> Path:
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Synthetic recordings: 3 voices x 3 clips of 1.2 s at 48 kHz."""
-    folder = tmp_path_factory.mktemp("corpus")
-    synthetic.write_corpus(folder, speakers=3, clips=3, seconds=1.2)
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all workers of this run of the tests."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
     return folder
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """A folder that the worker that comes first makes, while the others wait for it."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make(folder.with_suffix(".new"))
+            folder.with_suffix(".new").rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(shared_folder: Path) -> Path:
+    """Synthetic recordings: 3 voices x 3 clips of 1.2 s at 48 kHz."""
+
+    def make(folder: Path) -> None:
+        synthetic.write_corpus(folder, speakers=3, clips=3, seconds=1.2)
+
+    return made_once(shared_folder / "corpus", make)
 
 
 @pytest.fixture(scope="session")
@@ -76,22 +99,24 @@ def run_cli(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+def trained(shared_folder: Path, corpus: Path) -> Path:
     """A work folder of a micro AP-BWE after 6 steps, 3 of them with critics."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    result = run_cli(
-        "train",
-        "--config=configs/ap_bwe.py:tiny",
-        f"--workdir={folder}",
-        f"--config.data.path={corpus}",
-        "--config.train.steps=6",
-        "--config.objective.adversarial_from=3",
-        "--config.checkpoint.every=3",
-        "--config.evaluators.valid.every=3",
-        *MICRO,
-    )
-    assert result.returncode == 0, result.stderr
-    return folder
+
+    def train(folder: Path) -> None:
+        result = run_cli(
+            "train",
+            "--config=tests/training/micro_ap_bwe.py",
+            f"--workdir={folder}",
+            f"--config.data.path={corpus}",
+            "--config.train.steps=6",
+            "--config.objective.adversarial_from=3",
+            "--config.checkpoint.every=3",
+            "--config.evaluators.valid.every=3",
+            *MICRO,
+        )
+        assert result.returncode == 0, result.stderr
+
+    return made_once(shared_folder / "trained", train)
 
 
 # A codec of X-Codec 2.0's architecture that runs in milliseconds.

@@ -24,7 +24,7 @@ STEPS = 14
 def command(workdir: Path, corpus: Path, *more: str) -> list[str]:
     return [
         "train",
-        "--config=configs/ap_bwe.py:tiny",
+        "--config=tests/training/micro_ap_bwe.py",
         f"--workdir={workdir}",
         f"--config.data.path={corpus}",
         f"--config.train.steps={STEPS}",
