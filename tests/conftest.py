@@ -50,6 +50,15 @@ MICRO = [
 ]
 
 
+# Files whose single tests take minutes.
+LONG = ("test_docs.py", "test_compare.py", "test_demo.py", "test_cli.py", "test_native.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins first, so that the workers end together."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.fixture(scope="session")
 def speech48k() -> Path:
     """Real full-band speech, where it lies beside the project."""
