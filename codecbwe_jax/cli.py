@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from codecbwe_jax import __version__
+from codecbwe_jax import __version__, lock
 from codecbwe_jax.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -398,17 +398,18 @@ def _evaluate(args: argparse.Namespace) -> None:
     found = _references(args.data, max(model.system.output_rate for model in models))
     step = -(-len(found) // args.clips)
     lowpasses = tuple(LOWPASSES) if "all" in args.lowpass else tuple(dict.fromkeys(args.lowpass))
-    result = evaluate(
-        models,
-        found[::step],
-        args.report,
-        visqol=args.visqol,
-        codec=codec,
-        lowpasses=lowpasses,
-    )
     heard = f", as the codec {args.codec} gives them" if codec else ""
     notes = [f"Recordings: {args.data}{heard}"]
-    write_report(result, args.report / "report.html", "Evaluation", notes)
+    with lock.held(args.report):
+        result = evaluate(
+            models,
+            found[::step],
+            args.report,
+            visqol=args.visqol,
+            codec=codec,
+            lowpasses=lowpasses,
+        )
+        write_report(result, args.report / "report.html", "Evaluation", notes)
     print(text_table(result))
     for figure in result.figures:
         print(f"  {figure.key}: {figure.formula}")
@@ -436,7 +437,8 @@ def _compare(args: argparse.Namespace) -> int:
     codec = [f"--config.data.codec={args.codec}"] if args.codec else []
     try:
         overrides = [*codec, *args.overrides]
-        compare(args.configs, args.steps, args.data, args.report, overrides, args.blind)
+        with lock.held(args.report):
+            compare(args.configs, args.steps, args.data, args.report, overrides, args.blind)
     except Interrupted as interrupted:
         return interrupted.code
     print(f"report: {args.report / 'report.html'}, {args.report / 'listening.html'}")
