@@ -99,8 +99,8 @@ def _one_codec(configs: Sequence[ConfigDict]) -> FrozenCodec | None:
     if len(codecs) > 1:
         named = ", ".join(folder or "none" for folder in sorted(folders))
         raise UserError(f"one table has one codec, these runs name {named}: give --codec=FOLDER")
-    (codec,) = codecs
-    return FrozenCodec.load(codec) if codec else None
+    folder = min(folders)
+    return FrozenCodec.load(folder) if folder else None
 
 
 def _check_together(runs: Sequence[tuple[str, ConfigDict]], codec: FrozenCodec | None) -> None:

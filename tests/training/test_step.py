@@ -33,7 +33,7 @@ KINKS = 2e-2
 def config(balanced: bool = False) -> ConfigDict:
     """A micro GAN with one critic. Equal rates: upsampling leaves empty bins, whose phase is
     rounding noise that another batch size changes, and gradients with it."""
-    c = load_config("configs/ap_bwe.py:tiny", MICRO)
+    c = load_config("tests/training/micro_ap_bwe.py", MICRO)
     with c.unlocked():
         c.system.input_rate = 48000
         c.objective.losses.upper_band_mel.band_edge_hz = 8000.0
