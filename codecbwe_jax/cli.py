@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import collections
 import io
 import math
 import os
@@ -15,13 +14,10 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from codecbwe_jax import __version__, lock
 from codecbwe_jax.errors import UserError, one_line
-
-if TYPE_CHECKING:
-    from codecbwe_jax.data.recordings import Recording
 
 SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
 
@@ -386,6 +382,7 @@ def _decode(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> None:
     from codecbwe_jax.data.lowpass import LOWPASSES
     from codecbwe_jax.evaluation.evaluate import evaluate
+    from codecbwe_jax.evaluation.references import references
     from codecbwe_jax.evaluation.report import text_table, write_report
     from codecbwe_jax.inference.compilation import enable_cache
     from codecbwe_jax.inference.frozen_codec import FrozenCodec
@@ -395,15 +392,14 @@ def _evaluate(args: argparse.Namespace) -> None:
     enable_cache()
     models = [load_model(where) for where in args.model]
     codec = FrozenCodec.load(args.codec) if args.codec else None
-    found = _references(args.data, max(model.system.output_rate for model in models))
-    step = -(-len(found) // args.clips)
+    found = references(args.data, max(model.system.output_rate for model in models), args.clips)
     lowpasses = tuple(LOWPASSES) if "all" in args.lowpass else tuple(dict.fromkeys(args.lowpass))
     heard = f", as the codec {args.codec} gives them" if codec else ""
     notes = [f"Recordings: {args.data}{heard}"]
     with lock.held(args.report):
         result = evaluate(
             models,
-            found[::step],
+            found,
             args.report,
             visqol=args.visqol,
             codec=codec,
@@ -414,20 +410,6 @@ def _evaluate(args: argparse.Namespace) -> None:
     for figure in result.figures:
         print(f"  {figure.key}: {figure.formula}")
     print(f"report: {args.report / 'report.html'}")
-
-
-def _references(data: Path, rate: int) -> list[Recording]:
-    """The recordings that hold the band up to a rate; the others are named."""
-    from codecbwe_jax.data import recordings
-
-    found = recordings.find(data)
-    chosen = recordings.wide_enough(recordings.measured(found), rate, rate / 4)
-    for path, reason in chosen.left_out:
-        print(one_line(f"left out {path}: {reason}"))
-    if not chosen.recordings:
-        told = recordings.counted(collections.Counter(why for _, why in chosen.left_out))
-        raise UserError(f"{data}: no recording to compare with{told}")
-    return chosen.recordings
 
 
 def _compare(args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from codecbwe_jax import atomic
-from codecbwe_jax.errors import UserError
+from codecbwe_jax.errors import UserError, warn
 
 NAME = ".lock"
 
@@ -31,7 +32,12 @@ def held(folder: Path) -> Iterator[None]:
         # of the process, not of the open file: a data worker that outlives it does not hold it
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                # a file system without locks: better without than not at all
+                warn(f"{folder}: is not kept from other runs ({error.strerror})")
+                yield
+                return
             file.seek(0)
             who = file.read().strip() or "another process"
             raise UserError(
@@ -45,6 +51,7 @@ def held(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if os.listdir(folder) == [NAME]:
-                (folder / NAME).unlink()
-                folder.rmdir()
+            with contextlib.suppress(FileNotFoundError):  # somebody may have removed it
+                if os.listdir(folder) == [NAME]:
+                    (folder / NAME).unlink()
+                    folder.rmdir()

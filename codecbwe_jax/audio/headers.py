@@ -121,7 +121,7 @@ def _ogg(file: BinaryIO, frames: int, rate: int) -> int | None:
     is left out without a word."""
     file.seek(28)
     head = file.read(14)
-    last, (first, *_) = _position(_last_page(file)), [*_positions(file), 0]
+    last, first = _position(_last_page(file)), next(_positions(file), 0)
     if head[:7] == b"\x01vorbis":
         held = last
     elif head[:8] == b"OpusHead":

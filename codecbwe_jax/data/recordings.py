@@ -123,10 +123,12 @@ def counted(reasons: collections.Counter[str]) -> str:
     """ "; left out 3 (clipped), 2 (1.2 to 1.5 s long)": reasons that differ in numbers alone stand
     together; "" for none."""
     kinds: dict[str, list[str]] = {}
+    totals: collections.Counter[str] = collections.Counter()
     for why, n in reasons.items():
-        kinds.setdefault(NUMBER.sub("#", why), []).extend([why] * n)
-    ordered = sorted(kinds.values(), key=len, reverse=True)
-    listed = ", ".join(f"{len(same)} ({_together(same)})" for same in ordered)
+        kind = NUMBER.sub("#", why)
+        kinds.setdefault(kind, []).append(why)
+        totals[kind] += n
+    listed = ", ".join(f"{n} ({_together(kinds[kind])})" for kind, n in totals.most_common())
     return f"; left out {listed}" if listed else ""
 
 

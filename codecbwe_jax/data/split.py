@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
 from codecbwe_jax.data.recordings import Recording, Selection, amount
+from codecbwe_jax.errors import some
 
 # Parts of all minutes: held out by speakers; by the one speaker who is least; by clips.
 MOST_SPEAKERS, MOST_OF_ONE, MOST_CLIPS = 1 / 3, 1 / 2, 1 / 2
@@ -121,8 +122,7 @@ def sets(recordings: Sequence[Recording]) -> str:
 
 
 def _names(speakers: set[str]) -> str:
-    listed = ", ".join(sorted(speakers)[:NAMED])
-    return listed + (f" and {len(speakers) - NAMED} more" if len(speakers) > NAMED else "")
+    return some(sorted(speakers), NAMED)
 
 
 def _seconds(

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from codecbwe_jax.audio import files
-from codecbwe_jax.errors import UserError, one_line
+from codecbwe_jax.errors import UserError, one_line, some, warn
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
@@ -105,10 +105,8 @@ def each_file(
         reason = skipped[0][1] if len(pairs) == 1 else f"none of {len(pairs)} files was {done}"
         raise UserError(reason)
     if skipped:
-        names = ", ".join(str(source) for source, _ in skipped[:SHOWN])
-        more = f" and {len(skipped) - SHOWN} more" if len(skipped) > SHOWN else ""
-        told = f"{len(pairs) - len(skipped)} {done}, {len(skipped)} skipped: {names}{more}"
-        print(one_line(told), file=sys.stderr)
+        names = some([str(source) for source, _ in skipped], SHOWN)
+        warn(f"{len(pairs) - len(skipped)} {done}, {len(skipped)} skipped: {names}")
     return skipped
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from pathlib import Path
 
 import jax
+
+from codecbwe_jax.errors import warn
 
 
 def enable_cache() -> None:
@@ -23,10 +24,9 @@ def enable_cache() -> None:
             pass
     except (OSError, RuntimeError) as error:  # the latter: a user without a home
         reason = getattr(error, "strerror", None) or error
-        print(
+        warn(
             f"compiled programs are not kept ({reason}); JAX_COMPILATION_CACHE_DIR names a folder "
-            "for them",
-            file=sys.stderr,
+            "for them"
         )
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
