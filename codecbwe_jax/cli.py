@@ -97,6 +97,10 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--devices", type=int, default=8, help="chips of the run (default 8)")
     plan.set_defaults(run=_plan)
 
+    config = commands.add_parser("config", help="every field of a config, and what it may be")
+    config.add_argument("config", metavar="FILE.py:VARIANT")
+    config.set_defaults(run=_config)
+
     cache = commands.add_parser("cache", help="run a codec over the training data beforehand")
     cache.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
     cache.add_argument("--codec", help="folder of a codec (default: config.data.codec)")
@@ -250,14 +254,14 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from codecbwe_jax.config import load_config
     from codecbwe_jax.inference.compilation import enable_cache
     from codecbwe_jax.training import cluster
     from codecbwe_jax.training.interruption import Interrupted
     from codecbwe_jax.training.loop import train
+    from codecbwe_jax.training.settings import load_run
 
     enable_cache()
-    config = load_config(args.config, args.overrides)
+    config = load_run(args.config, args.overrides)
     cluster.join(args.coordinator, args.processes, args.process)
     try:
         with cluster.only_leader_speaks():
@@ -273,14 +277,14 @@ def _plan(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from codecbwe_jax.config import load_config
     from codecbwe_jax.inference.compilation import enable_cache
     from codecbwe_jax.training.plan import CHIPS, plan
+    from codecbwe_jax.training.settings import load_run
 
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", args.devices)
     enable_cache()
-    p = plan(load_config(args.config, args.overrides))
+    p = plan(load_run(args.config, args.overrides))
     parameters = ", ".join(f"{group} {count:,}" for group, count in p.parameters.items())
     print(f"parameters: {parameters}")
     print(f"a step: {p.seconds_of_audio:.1f} s of audio on {p.devices} devices; on each of them")
@@ -306,14 +310,23 @@ def _plan(args: argparse.Namespace) -> None:
     print("At published bfloat16 peaks, which no run reaches: expect a third, and see where it is.")
 
 
+def _config(args: argparse.Namespace) -> None:
+    from codecbwe_jax.training.settings import check, described, load_run
+
+    config = load_run(args.config, args.overrides)
+    for line in described(config):
+        print(line)
+    check(config)
+
+
 def _cache(args: argparse.Namespace) -> None:
-    from codecbwe_jax.config import load_config
     from codecbwe_jax.inference.compilation import enable_cache
     from codecbwe_jax.training.cache import write_cache
+    from codecbwe_jax.training.settings import load_run
 
     enable_cache()
     overrides = [f"--config.data.codec={args.codec}"] if args.codec else []
-    config = load_config(args.config, [*args.overrides, *overrides])
+    config = load_run(args.config, [*args.overrides, *overrides])
     figures = write_cache(config, args.output, args.host, args.hosts)
     print(
         f"{figures['seconds_per_second']:.1f} s of audio per second, "

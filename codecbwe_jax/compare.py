@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from codecbwe_jax import objectives, systems
-from codecbwe_jax.config import load_config, read_json, write_json, write_text
-from codecbwe_jax.errors import UserError
+from codecbwe_jax import systems
+from codecbwe_jax.config import read_json, write_json, write_text
+from codecbwe_jax.errors import MistakesError, UserError
 from codecbwe_jax.evaluation.columns import COMPARED
 from codecbwe_jax.evaluation.evaluate import Evaluation, Row, evaluate, heard_rate
 from codecbwe_jax.evaluation.listening import write_listening_page
@@ -22,7 +22,7 @@ from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import BASELINES, Model, load_model
 from codecbwe_jax.systems.base import System
 from codecbwe_jax.systems.facts import facts
-from codecbwe_jax.training import codec_input
+from codecbwe_jax.training import codec_input, settings
 from codecbwe_jax.training.data import find_recordings
 from codecbwe_jax.training.loop import device_mapping, starting_model, train
 
@@ -89,7 +89,7 @@ def _parsed(text: str, steps: int, data: Path, overrides: Sequence[str]) -> tupl
     path, _, variant = argument.partition(":")
     name = name if equals else Path(path).stem + (f"_{variant}" if variant else "")
     shared = [f"--config.data.path={data}", f"--config.train.steps={steps}"]
-    return name, load_config(argument, [*overrides, *own, *shared])
+    return name, settings.load_run(argument, [*overrides, *own, *shared])
 
 
 def _one_codec(configs: Sequence[ConfigDict]) -> FrozenCodec | None:
@@ -109,6 +109,8 @@ def _check_together(runs: Sequence[tuple[str, ConfigDict]], codec: FrozenCodec |
     for name, config in runs:
         try:
             built.append(_checked(config, codec))
+        except MistakesError as error:
+            raise MistakesError([f"{name}: {mistake}" for mistake in error.mistakes]) from None
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
     heard_rate(built, codec.system if codec else None)
@@ -118,8 +120,8 @@ def _check_together(runs: Sequence[tuple[str, ConfigDict]], codec: FrozenCodec |
 
 def _checked(config: ConfigDict, codec: FrozenCodec | None) -> System:
     """The system of a run; UserError if it cannot be trained."""
+    settings.check(config)
     system = systems.build(config.system)
-    objectives.build(system, config.objective)
     device_mapping(config)
     if codec_input.wants_codec(config, system):
         if not codec:

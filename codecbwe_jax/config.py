@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from codecbwe_jax import atomic
-from codecbwe_jax.errors import UserError
+from codecbwe_jax.errors import MistakesError, UserError
 
 _PACKAGE = Path(__file__).resolve().parent
 
 
-def load_config(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
+def unknown(config: ConfigDict, field: str) -> Any:
+    """No field has a default but those that the config holds."""
+    raise KeyError(field)
+
+
+def load_config(
+    argument: str,
+    overrides: Sequence[str] = (),
+    default: Callable[[ConfigDict, str], Any] = unknown,
+) -> ConfigDict:
     """Load a config file.
 
     Args:
@@ -25,13 +35,15 @@ def load_config(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
         A relative path that does not exist here is looked up in the project, so that
         `configs/ap_bwe.py:tiny` works from any directory.
       overrides: "--config.a.b=value" arguments; values are Python literals, else text.
+      default: (config, "a.b") -> default of a field that the config leaves out; a KeyError where
+        there is no such field.
 
     Returns:
       A locked ConfigDict.
 
     Raises:
-      UserError: if the file or the variant does not exist, or a field is unknown or of another
-        type.
+      UserError: if the file or the variant does not exist, or fields are unknown or of another
+        type, all of which are named.
     """
     name, _, variant = argument.partition(":")
     path = next((p for p in _candidates(name) if p.is_file()), None)
@@ -44,11 +56,14 @@ def load_config(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
         config = module.get_config(variant).lock()
     except Exception as error:  # whatever a config file raises, its user needs one line
         raise UserError(f"{argument}: {type(error).__name__}: {error}") from None
+    wrong = []
     for override in overrides:
-        field, equals, text = override.removeprefix("--config.").partition("=")
-        if not equals:
-            raise UserError(f"{override}: expected --config.FIELD=VALUE")
-        _override(config, field, text)
+        try:
+            _override(config, override, default)
+        except UserError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise MistakesError(wrong)
     return config
 
 
@@ -56,10 +71,16 @@ def _candidates(name: str) -> list[Path]:
     return [Path(name), _PACKAGE.parent / name, _PACKAGE / name]
 
 
-def _override(config: ConfigDict, field: str, text: str) -> None:
+def _override(config: ConfigDict, override: str, default: Callable[[ConfigDict, str], Any]) -> None:
+    field, equals, text = override.removeprefix("--config.").partition("=")
+    if not equals:
+        raise UserError(f"{override}: expected --config.FIELD=VALUE")
     *parents, leaf = field.split(".")
     node = config
     for i, part in enumerate([*parents, leaf]):
+        if isinstance(node, ConfigDict) and part not in node and part is leaf:
+            with contextlib.suppress(KeyError), node.unlocked():
+                node[leaf] = default(config, field)
         if not isinstance(node, ConfigDict) or part not in node:
             known = ", ".join(sorted(node)) if isinstance(node, ConfigDict) else "nothing"
             where = ".".join(["config", *parents[:i]])

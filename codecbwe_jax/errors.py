@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 
 class UserError(ValueError):
@@ -12,6 +12,22 @@ class UserError(ValueError):
 
     def __str__(self) -> str:
         return one_line(super().__str__())
+
+
+class MistakesError(UserError):
+    """Several mistakes, each in one line.
+
+    Args:
+      mistakes: one or more.
+    """
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("; ".join(mistakes))
+        self.mistakes = tuple(mistakes)
+
+    def __str__(self) -> str:
+        lines = [one_line(mistake) for mistake in self.mistakes]
+        return lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} mistakes:", *lines])
 
 
 def one_line(text: str) -> str:

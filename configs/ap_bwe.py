@@ -161,6 +161,8 @@ def tiny_codec(config: ConfigDict) -> None:
     del config.objective.losses.phase
     del config.objective.losses.complex
     # critics would be compiled for the last few steps only
+    for critic in config.objective.critics:
+        del config.optimizers[critic]
     config.objective.critics = ConfigDict()
     config.train.steps = 1200
     config.evaluators.valid.every = 600

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+
+from codecbwe_jax.fields import OneOf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,7 @@ SINC_FILTERS = {
     # adefossez/julius resample_frac
     "julius": SincFilter(24, 0.945, unit_sum=True),
 }
+SincFilterName = Annotated[str, OneOf(SINC_FILTERS)]
 
 
 def sinc_kernel(from_rate: int, to_rate: int, design: SincFilter) -> tuple[np.ndarray, int]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from codecbwe_jax.codec.w2v_bert import SemanticSettings
 from codecbwe_jax.decoders.transformer import TransformerSettings
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.fields import Levels, Precision, Rate, Size
 
 INPUT_RATE = 16000
 
@@ -31,14 +32,14 @@ class CodecSettings:
     """
 
     family: Literal["xcodec2", "neucodec"] = "xcodec2"
-    output_rate: int = 16000
+    output_rate: Rate = 16000
     semantic: SemanticSettings = dataclasses.field(default_factory=SemanticSettings)
     backbone: TransformerSettings = dataclasses.field(default_factory=TransformerSettings)
-    encoder_width: int = 48
-    ratios: tuple[int, ...] = (2, 2, 4, 4, 5)
-    levels: tuple[int, ...] = (4,) * 8
-    pooling: int = 1
-    compute_dtype: str = "float32"
+    encoder_width: Size = 48
+    ratios: tuple[Size, ...] = (2, 2, 4, 4, 5)
+    levels: tuple[Levels, ...] = (4,) * 8
+    pooling: Size = 1
+    compute_dtype: Precision = "float32"
 
     def __post_init__(self) -> None:
         # as they come from a config or from JSON

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from codecbwe_jax.fields import Layers, Size, SizeOrNone
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.attention import attend
 from codecbwe_jax.nn.conv import DepthwiseConv
@@ -35,14 +36,14 @@ class SemanticSettings:
       left, right: relative distances in frames beyond which all positions look alike.
     """
 
-    size: int = 1024
-    layers: int = 16
-    heads: int = 16
-    intermediate: int = 4096
-    features: int = 160
-    kernel_size: int = 31
-    left: int = 64
-    right: int = 8
+    size: Size = 1024
+    layers: Layers = 16
+    heads: Size = 16
+    intermediate: Size = 4096
+    features: Size = 160
+    kernel_size: Size = 31
+    left: SizeOrNone = 64
+    right: SizeOrNone = 8
 
 
 class W2vBert(nn.Module):

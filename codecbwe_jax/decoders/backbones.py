@@ -16,6 +16,7 @@ from codecbwe_jax.decoders.convnext import (
 from codecbwe_jax.decoders.resnet import ResNetBackbone, ResNetSettings
 from codecbwe_jax.decoders.transformer import TransformerBackbone, TransformerSettings
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.fields import fields_of, tagged
 
 
 class Kind(NamedTuple):
@@ -31,6 +32,8 @@ BACKBONES = {
     "wavtokenizer": Kind(WavTokenizerSettings, WavTokenizerBackbone),
     "resnet": Kind(ResNetSettings, ResNetBackbone),
 }
+DEFAULT = "transformer"
+Backbone = tagged("kind", BACKBONES, lambda kind: fields_of(BACKBONES[kind].settings), DEFAULT)
 
 
 def backbone_settings(values: Mapping[str, Any] | Any) -> Any:
@@ -42,7 +45,7 @@ def backbone_settings(values: Mapping[str, Any] | Any) -> Any:
     if isinstance(values, tuple(kind.settings for kind in BACKBONES.values())):
         return values
     values = dict(values)
-    kind = values.pop("kind", "transformer")
+    kind = values.pop("kind", DEFAULT)
     if kind not in BACKBONES:
         raise UserError(f"config.system.backbone.kind {kind!r}; known: {', '.join(BACKBONES)}")
     try:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.decoders.transformer import ResidualBlock, group_norm
+from codecbwe_jax.fields import Layers, Size, SizeOrNone
 from codecbwe_jax.interop.weights import Rule, under
 from codecbwe_jax.nn.attention import attend
 from codecbwe_jax.nn.convnext import EPS, AdaLayerNorm, ConvNeXtBlock
@@ -28,10 +29,10 @@ class ConvNeXtSettings:
       remat: compute the blocks' insides once more for gradients instead of keeping them.
     """
 
-    size: int = 512
-    intermediate: int = 1536
-    layers: int = 8
-    conditions: int = 0
+    size: Size = 512
+    intermediate: Size = 1536
+    layers: Layers = 8
+    conditions: SizeOrNone = 0
     remat: bool = dataclasses.field(default=False, compare=False)
 
     kind: ClassVar[str] = "convnext"
@@ -45,9 +46,9 @@ class ConvNeXtSettings:
 class WavTokenizerSettings(ConvNeXtSettings):
     """Sizes of WavTokenizer's backbone; its width is a multiple of 32."""
 
-    size: int = 768
-    intermediate: int = 2304
-    layers: int = 12
+    size: Size = 768
+    intermediate: Size = 2304
+    layers: Layers = 12
 
     kind: ClassVar[str] = "wavtokenizer"
 

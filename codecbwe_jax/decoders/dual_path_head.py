@@ -50,6 +50,8 @@ class DualPathHead(nn.Module):
         """Make a waveform; `lengths` as in `IstftHead`."""
 
         def cut(waveform: jax.Array, hop_length: int) -> jax.Array:
+            # with an odd hop an inverse STFT gives one sample more
+            waveform = waveform[:, : x.shape[1] * hop_length]
             return zero_after(waveform, None if lengths is None else lengths * hop_length)
 
         low = cut(IstftHead(self.hop_length, self.clip, name="low")(x, lengths), self.hop_length)

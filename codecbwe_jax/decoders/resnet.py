@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from codecbwe_jax.fields import Layers, Size
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
 from codecbwe_jax.nn.lengths import zero_after
@@ -28,8 +29,8 @@ class ResNetSettings:
       remat: compute the blocks' insides once more for gradients instead of keeping them.
     """
 
-    size: int = 512
-    layers: int = 3
+    size: Size = 512
+    layers: Layers = 3
     remat: bool = dataclasses.field(default=False, compare=False)
 
     kind: ClassVar[str] = "resnet"

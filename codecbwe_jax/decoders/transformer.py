@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from codecbwe_jax.fields import Layers, Size
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.attention import attend
 from codecbwe_jax.nn.lengths import mask_of, zero_after
@@ -29,11 +30,11 @@ class TransformerSettings:
       remat: compute the layers' insides once more for gradients instead of keeping them.
     """
 
-    size: int = 1024
-    intermediate: int = 4096
-    layers: int = 12
-    heads: int = 16
-    head_size: int = 64
+    size: Size = 1024
+    intermediate: Size = 4096
+    layers: Layers = 12
+    heads: Size = 16
+    head_size: Size = 64
     remat: bool = dataclasses.field(default=False, compare=False)
 
     kind: ClassVar[str] = "transformer"

@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from codecbwe_jax.audio.stft import stft
 from codecbwe_jax.discriminators.mpd import Judgement, projection
+from codecbwe_jax.fields import Size, SizeOrNone
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
 
@@ -44,7 +45,7 @@ class BandedSpectrumDiscriminator(nn.Module):
     skip_first_map: bool
     framing: Literal["center", "match_stride"] = "center"
     dtype: jnp.dtype = jnp.float32
-    conditions: int = 0
+    conditions: SizeOrNone = 0
 
     @nn.compact
     def __call__(self, waveform: jax.Array, condition: jax.Array | None = None) -> Judgement:
@@ -87,6 +88,10 @@ class MultiBandedStftDiscriminator(nn.Module):
 
     Each waveform is brought to mean 0 and peak 0.8 first. Source: gemelo-ai/vocos
     discriminators.py. 1.4 M parameters at the default width.
+
+    Attributes:
+      windows: FFT sizes in samples.
+      channels, dtype, conditions: see `BandedSpectrumDiscriminator`.
     """
 
     torch_rules: ClassVar[tuple[Rule, ...]] = (
@@ -99,10 +104,10 @@ class MultiBandedStftDiscriminator(nn.Module):
         Rule("windows_{i}/emb/embedding", "discriminators.{i}.emb.weight", "array"),
     )
 
-    windows: Sequence[int] = (2048, 1024, 512)
-    channels: int = 32
+    windows: Sequence[Size] = (2048, 1024, 512)
+    channels: Size = 32
     dtype: jnp.dtype = jnp.float32
-    conditions: int = 0
+    conditions: SizeOrNone = 0
 
     @nn.compact
     def __call__(self, waveform: jax.Array, condition: jax.Array | None = None) -> list[Judgement]:

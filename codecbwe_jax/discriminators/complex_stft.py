@@ -13,6 +13,7 @@ from flax import linen as nn
 from codecbwe_jax.audio.stft import stft
 from codecbwe_jax.audio.window import hann
 from codecbwe_jax.discriminators.mpd import Judgement
+from codecbwe_jax.fields import Size
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
 from codecbwe_jax.nn.init import torch_uniform
@@ -77,6 +78,11 @@ class MultiScaleStftDiscriminator(nn.Module):
 
     Source: facebookresearch/encodec msstftd.py (arXiv 2210.13438). 0.28 M parameters at the default
     width. Waveforms are not normalised.
+
+    Attributes:
+      windows: FFT sizes in samples; the hop is a quarter.
+      channels: of every convolution.
+      dtype: of the convolutions; spectra are float32.
     """
 
     torch_rules: ClassVar[tuple[Rule, ...]] = (
@@ -85,8 +91,8 @@ class MultiScaleStftDiscriminator(nn.Module):
         Rule("windows_{i}/conv_post", "discriminators.{i}.conv_post.conv", "wn_image"),
     )
 
-    windows: Sequence[int] = (1024, 2048, 512)
-    channels: int = 32
+    windows: Sequence[Size] = (1024, 2048, 512)
+    channels: Size = 32
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact

@@ -13,6 +13,7 @@ from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.discriminators.banded_stft import BandedSpectrumDiscriminator, normalised
 from codecbwe_jax.discriminators.mpd import Judgement, PeriodDiscriminator
 from codecbwe_jax.discriminators.scale import ScaleDiscriminator
+from codecbwe_jax.fields import Size
 from codecbwe_jax.interop.weights import Rule
 
 
@@ -32,14 +33,14 @@ class DacDiscriminator(nn.Module):
       rate_channels, rate_groups: of the convolutions over rates.
     """
 
-    periods: Sequence[int] = (2, 3, 5, 7, 11)
-    windows: Sequence[int] = (2048, 1024, 512)
-    period_channels: Sequence[int] = (32, 128, 512, 1024, 1024)
-    channels: int = 32
+    periods: Sequence[Size] = (2, 3, 5, 7, 11)
+    windows: Sequence[Size] = (2048, 1024, 512)
+    period_channels: Sequence[Size] = (32, 128, 512, 1024, 1024)
+    channels: Size = 32
     dtype: jnp.dtype = jnp.float32
-    rates: Sequence[int] = ()
-    rate_channels: Sequence[int] = (16, 64, 256, 1024, 1024, 1024)
-    rate_groups: Sequence[int] = (1, 4, 16, 64, 256, 1)
+    rates: Sequence[Size] = ()
+    rate_channels: Sequence[Size] = (16, 64, 256, 1024, 1024, 1024)
+    rate_groups: Sequence[Size] = (1, 4, 16, 64, 256, 1)
 
     rate_kernels: ClassVar[tuple[int, ...]] = (15, 41, 41, 41, 41, 5)
     rate_strides: ClassVar[tuple[int, ...]] = (1, 4, 4, 4, 4, 1)

@@ -12,6 +12,7 @@ from flax import linen as nn
 from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.discriminators.mpd import Judgement
 from codecbwe_jax.discriminators.scale import ScaleDiscriminator
+from codecbwe_jax.fields import Size
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.losses.mel import MelSettings, log_mel
 
@@ -93,9 +94,9 @@ class HifiGanPlusDiscriminator(nn.Module):
         Rule("mel/norms_{i}/{x}", "_dsc.0._convs.{i}.1.running_{x}", "array"),
     )
 
-    channels: Sequence[int] = (16, 64, 256, 1024, 1024, 1024)
-    groups: Sequence[int] = (1, 4, 16, 64, 256, 1)
-    mel_channels: int = 64
+    channels: Sequence[Size] = (16, 64, 256, 1024, 1024, 1024)
+    groups: Sequence[Size] = (1, 4, 16, 64, 256, 1)
+    mel_channels: Size = 64
     trains: bool = True
     dtype: jnp.dtype = jnp.float32
 

@@ -12,6 +12,7 @@ from flax import linen as nn
 from codecbwe_jax.audio.stft import stft
 from codecbwe_jax.discriminators.mpd import Judgement
 from codecbwe_jax.discriminators.spectral import SpectrumDiscriminator
+from codecbwe_jax.fields import Size
 from codecbwe_jax.interop.weights import Rule
 
 # (kernel, stride, padding) over (frames, bins): the long, strided axis is time
@@ -29,6 +30,11 @@ class MultiResolutionMagnitudeDiscriminator(nn.Module):
 
     Sources: UnivNet (arXiv 2106.07889) as NVIDIA/BigVGAN discriminators.py has it; the window is
     rectangular.
+
+    Attributes:
+      resolutions: (n_fft, hop_length, win_length) in samples.
+      channels: of every convolution.
+      dtype: of the convolutions; spectra are float32.
     """
 
     torch_rules: ClassVar[tuple[Rule, ...]] = (
@@ -36,8 +42,12 @@ class MultiResolutionMagnitudeDiscriminator(nn.Module):
         Rule("resolutions_{i}/conv_post", "discriminators.{i}.conv_post", "wn_conv2d"),
     )
 
-    resolutions: Sequence[Sequence[int]] = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
-    channels: int = 32
+    resolutions: Sequence[tuple[Size, Size, Size]] = (
+        (1024, 120, 600),
+        (2048, 240, 1200),
+        (512, 50, 240),
+    )
+    channels: Size = 32
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from codecbwe_jax.fields import Size, SizeOrNone
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
 
@@ -33,7 +34,7 @@ class PeriodDiscriminator(nn.Module):
     skip_first_map: bool
     dtype: jnp.dtype = jnp.float32
     pads_always: bool = False
-    conditions: int = 0
+    conditions: SizeOrNone = 0
 
     @nn.compact
     def __call__(self, waveform: jax.Array, condition: jax.Array | None = None) -> Judgement:
@@ -76,6 +77,13 @@ class MultiPeriodDiscriminator(nn.Module):
     Sources: jik876/hifi-gan models.py; yxlu-0102/AP-BWE models/model.py and gemelo-ai/vocos
     discriminators.py (skip_first_map; the latter also conditions). 41.1 M parameters at the default
     widths.
+
+    Attributes:
+      periods: in samples.
+      channels: of the five convolutions.
+      skip_first_map: leave the first activation of every period out of the feature maps.
+      dtype: of the convolutions.
+      conditions: see `PeriodDiscriminator`.
     """
 
     torch_rules: ClassVar[tuple[Rule, ...]] = (
@@ -84,11 +92,11 @@ class MultiPeriodDiscriminator(nn.Module):
         Rule("periods_{i}/emb/embedding", "discriminators.{i}.emb.weight", "array"),
     )
 
-    periods: Sequence[int] = (2, 3, 5, 7, 11)
-    channels: Sequence[int] = (32, 128, 512, 1024, 1024)
+    periods: Sequence[Size] = (2, 3, 5, 7, 11)
+    channels: Sequence[Size] = (32, 128, 512, 1024, 1024)
     skip_first_map: bool = False
     dtype: jnp.dtype = jnp.float32
-    conditions: int = 0
+    conditions: SizeOrNone = 0
 
     @nn.compact
     def __call__(self, waveform: jax.Array, condition: jax.Array | None = None) -> list[Judgement]:

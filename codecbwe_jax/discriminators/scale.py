@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.discriminators.mpd import Judgement
+from codecbwe_jax.fields import Size
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
 from codecbwe_jax.nn.spectral_norm import SpectralNormConv
@@ -77,6 +78,10 @@ class MultiScaleDiscriminator(nn.Module):
 
     `[B, N]` -> a list of (score, maps). The first has spectral norms, the others weight norms.
     Source: jik876/hifi-gan models.py (arXiv 2010.05646). 29.6 M parameters at the default widths.
+
+    Attributes:
+      channels, groups: of the convolutions.
+      dtype: of the convolutions.
     """
 
     torch_rules: ClassVar[tuple[Rule, ...]] = (
@@ -93,8 +98,8 @@ class MultiScaleDiscriminator(nn.Module):
         Rule("scales_0/conv_post/{x}", "discriminators.0.conv_post.weight_{x}", "array"),
     )
 
-    channels: Sequence[int] = (128, 128, 256, 512, 1024, 1024, 1024)
-    groups: Sequence[int] = (1, 4, 16, 16, 16, 16, 1)
+    channels: Sequence[Size] = (128, 128, 256, 512, 1024, 1024, 1024)
+    groups: Sequence[Size] = (1, 4, 16, 16, 16, 16, 1)
     dtype: jnp.dtype = jnp.float32
 
     kernels: ClassVar[tuple[int, ...]] = (15, 41, 41, 41, 41, 41, 5)

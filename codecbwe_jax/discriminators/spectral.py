@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from codecbwe_jax.audio.stft import phase, stft
 from codecbwe_jax.discriminators.mpd import Judgement
+from codecbwe_jax.fields import Size
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
 
@@ -73,8 +74,12 @@ class MultiResolutionDiscriminator(nn.Module):
     )
 
     sees: Literal["amplitude", "phase"]
-    resolutions: Sequence[Sequence[int]] = ((512, 128, 512), (1024, 256, 1024), (2048, 512, 2048))
-    channels: int = 64
+    resolutions: Sequence[tuple[Size, Size, Size]] = (
+        (512, 128, 512),
+        (1024, 256, 1024),
+        (2048, 512, 2048),
+    )
+    channels: Size = 64
     dtype: jnp.dtype = jnp.float32
 
     def setup(self) -> None:

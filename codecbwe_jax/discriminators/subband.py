@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from codecbwe_jax.audio.pqmf import Pqmf
 from codecbwe_jax.discriminators.mpd import Judgement
+from codecbwe_jax.fields import Positive, Size, SizeOrNone
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
 
@@ -112,19 +113,19 @@ class SubbandDiscriminator(nn.Module):
         Rule("blocks_{i}/post_conv", "discriminators.{i}.post_conv", "wn_conv1d"),
     )
 
-    band_ranges: Sequence[Sequence[int]] = ((0, 6), (0, 11), (0, 16), (0, 64))
+    band_ranges: Sequence[tuple[SizeOrNone, Size]] = ((0, 6), (0, 11), (0, 16), (0, 64))
     transposed: Sequence[bool] = (False, False, False, True)
-    features: Sequence[Sequence[int]] = (*((64, 128, 256, 256, 256),) * 3, (32, 64, 128, 128, 128))
-    strides: Sequence[Sequence[int]] = ((1, 1, 3, 3, 1),) * 4
-    kernel_sizes: Sequence[Sequence[Sequence[int]]] = tuple(((k,) * 3,) * 5 for k in (7, 5, 3, 5))
-    dilations: Sequence[Sequence[Sequence[int]]] = (
+    features: Sequence[Sequence[Size]] = (*((64, 128, 256, 256, 256),) * 3, (32, 64, 128, 128, 128))
+    strides: Sequence[Sequence[Size]] = ((1, 1, 3, 3, 1),) * 4
+    kernel_sizes: Sequence[Sequence[Sequence[Size]]] = tuple(((k,) * 3,) * 5 for k in (7, 5, 3, 5))
+    dilations: Sequence[Sequence[Sequence[Size]]] = (
         ((5, 7, 11),) * 5,
         ((3, 5, 7),) * 5,
         ((1, 2, 3),) * 5,
         (*((1, 2, 3),) * 3, *((2, 3, 5),) * 2),
     )
-    bank: Sequence[float] = (16, 256, 0.03, 10.0)
-    fine_bank: Sequence[float] = (64, 256, 0.1, 9.0)
+    bank: tuple[Size, Size, Positive, Positive] = (16, 256, 0.03, 10.0)
+    fine_bank: tuple[Size, Size, Positive, Positive] = (64, 256, 0.1, 9.0)
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact

@@ -7,7 +7,7 @@ An entry of `config.evaluators` names a type and how often it runs; `run(params)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ from codecbwe_jax.data.recordings import Recording
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.evaluation import metrics
 from codecbwe_jax.evaluation.figures import spectrogram_pixels
+from codecbwe_jax.fields import Count, CountOrNone, Within, fields_of, tagged
 from codecbwe_jax.systems.base import Params, System
 
 
@@ -65,10 +66,10 @@ class Extension:
         self,
         system: System,
         recordings: Sequence[Recording],
-        every: int,
-        clips: int,
-        seconds: float,
-        media: int,
+        every: Count,
+        clips: Count,
+        seconds: Annotated[float, Within(0.1, 3600)],
+        media: CountOrNone,
         hear: Hear | None = None,
     ) -> None:
         self.every, self.media, self.system = every, media, system
@@ -131,6 +132,12 @@ def _targets(
 
 
 EVALUATORS = {"extension": Extension}
+# what they may give, by which the best checkpoint is chosen; no system has all
+FIGURES = ("lsd", "lsd_low", "lsd_high", "snr", "si_sdr", "sharpness")
+# The kind of an entry of `config.evaluators`.
+Settings = tagged(
+    "type", EVALUATORS, lambda kind: fields_of(EVALUATORS[kind], ("system", "recordings", "hear"))
+)
 
 
 def build(

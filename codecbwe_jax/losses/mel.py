@@ -11,6 +11,7 @@ import numpy as np
 
 from codecbwe_jax.audio.mel import Scale, mel_filterbank, mel_spectrum
 from codecbwe_jax.audio.stft import Padding, stft
+from codecbwe_jax.fields import NotNegative, Positive, Rate, Size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,18 +28,18 @@ class MelSettings:
       offset: added to mel magnitudes before the logarithm.
     """
 
-    rate: int
-    n_fft: int
-    hop_length: int
-    n_mels: int
-    win_length: int | None = None
-    f_min: float = 0.0
-    f_max: float | None = None
+    rate: Rate
+    n_fft: Size
+    hop_length: Size
+    n_mels: Size
+    win_length: Size | None = None
+    f_min: NotNegative = 0.0
+    f_max: Positive | None = None
     scale: Scale = "slaney"
     padding: Padding = "center"
-    floor: float = 1e-5
-    power_floor: float = 0.0
-    offset: float = 0.0
+    floor: NotNegative = 1e-5
+    power_floor: NotNegative = 0.0
+    offset: NotNegative = 0.0
 
     def filterbank(self) -> np.ndarray:
         return mel_filterbank(
@@ -71,11 +72,11 @@ def multi_scale_mel(
     target: jax.Array,
     predicted: jax.Array,
     rate: int,
-    n_mels: Sequence[int] = (5, 10, 20, 40, 80, 160, 320),
-    windows: Sequence[int] = (32, 64, 128, 256, 512, 1024, 2048),
-    f_min: Sequence[float] = (0.0,) * 7,
-    f_max: Sequence[float | None] = (None,) * 7,
-    floor: float = 1e-5,
+    n_mels: Sequence[Size] = (5, 10, 20, 40, 80, 160, 320),
+    windows: Sequence[Size] = (32, 64, 128, 256, 512, 1024, 2048),
+    f_min: Sequence[NotNegative] = (0.0,) * 7,
+    f_max: Sequence[Positive | None] = (None,) * 7,
+    floor: NotNegative = 1e-5,
 ) -> jax.Array:
     """DAC's mel loss: mean |log10 difference| summed over scales (descript-audio-codec loss.py).
 
@@ -99,10 +100,10 @@ def upper_band_mel(
     target: jax.Array,
     predicted: jax.Array,
     rate: int,
-    band_edge_hz: float,
-    n_mels: int = 64,
-    windows: Sequence[int] = (2048, 1024, 512),
-    overlap_hz: float = 1000.0,
+    band_edge_hz: Positive,
+    n_mels: Size = 64,
+    windows: Sequence[Size] = (2048, 1024, 512),
+    overlap_hz: NotNegative = 1000.0,
 ) -> jax.Array:
     """Mean |ln difference| of mels that cover only what the input lacks.
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from codecbwe_jax.audio.stft import stft
+from codecbwe_jax.fields import NotNegative, Size
 
 # of a squared magnitude, so far below any offset that only its gradient at 0 is changed
 FLOOR = 1e-20
@@ -49,14 +50,14 @@ def spectral_convergence(
 def multi_resolution_stft(
     target: jax.Array,
     predicted: jax.Array,
-    fft_sizes: Sequence[int] = (2048, 1024, 512, 256),
-    hop_lengths: Sequence[int] = (512, 256, 128, 64),
-    win_lengths: Sequence[int] | None = None,
-    weight_sc: float = 1.0,
-    weight_log: float = 1.0,
-    weight_linear: float = 0.0,
+    fft_sizes: Sequence[Size] = (2048, 1024, 512, 256),
+    hop_lengths: Sequence[Size] = (512, 256, 128, 64),
+    win_lengths: Sequence[Size] | None = None,
+    weight_sc: NotNegative = 1.0,
+    weight_log: NotNegative = 1.0,
+    weight_linear: NotNegative = 0.0,
     norm_over: Literal["item", "batch"] = "item",
-    power_floor: float = 1e-8,
+    power_floor: NotNegative = 1e-8,
     filterbanks: Sequence[np.ndarray] | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Spectral convergence and log-magnitude distance over several resolutions.
@@ -99,8 +100,8 @@ def multi_resolution_stft(
 def log_magnitude_distance(
     target: jax.Array,
     predicted: jax.Array,
-    windows: Sequence[int] = (2048, 512),
-    floor: float = 1e-5,
+    windows: Sequence[Size] = (2048, 512),
+    floor: NotNegative = 1e-5,
     power: float = 2.0,
 ) -> jax.Array:
     """DAC's multi-scale STFT distance (descript-audio-codec loss.py): over all windows the sum of
@@ -116,11 +117,17 @@ def log_magnitude_distance(
 def log_stft_l1(
     target: jax.Array,
     predicted: jax.Array,
-    windows: Sequence[int] = (512, 1024, 2048, 4096),
-    offset: float = 1e-5,
+    windows: Sequence[Size] = (512, 1024, 2048, 4096),
+    offset: NotNegative = 1e-5,
 ) -> jax.Array:
     """Mean over windows (hop a quarter) of mean |ln difference| of magnitudes, to which `offset`
-    is added (brentspell/hifi-gan-bwe criteria.py)."""
+    is added (brentspell/hifi-gan-bwe criteria.py).
+
+    Args:
+      target, predicted: waveforms `[..., samples]`.
+      windows: in samples.
+      offset: added to every magnitude.
+    """
 
     def log_magnitude(waveform: jax.Array, window: int) -> jax.Array:
         z = stft(waveform, window, window // 4)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from codecbwe_jax.audio.pqmf import Pqmf
+from codecbwe_jax.fields import NotNegative, Size
 from codecbwe_jax.losses.stft import multi_resolution_stft
 
 # Sizes of Multi-band MelGAN (arXiv 2005.05106) for bands of 6 kHz rate.
@@ -20,9 +21,9 @@ def subband_stft(
     target: jax.Array,
     predicted: jax.Array,
     rate: int,
-    bands: int,
-    taps: int = 62,
-    power_floor: float = 1e-7,
+    bands: Size,
+    taps: Size = 62,
+    power_floor: NotNegative = 1e-7,
     **settings: Any,
 ) -> jax.Array:
     """Multi-resolution STFT loss on PQMF bands, each band an item by itself.

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.fields import fields_of, tagged
 
 if TYPE_CHECKING:
     from codecbwe_jax.objectives.turn import Objective
@@ -22,5 +23,13 @@ def build(system: System, settings: Any) -> Objective:
     """
     if settings.name not in REGISTRY:
         raise UserError(f"config.objective.name is {settings.name!r}; known: {', '.join(REGISTRY)}")
-    module, cls = REGISTRY[settings.name].split(":")
-    return getattr(importlib.import_module(module), cls)(system, settings)
+    return _class_of(settings.name)(system, settings)
+
+
+def _class_of(name: str) -> Any:
+    module, cls = REGISTRY[name].split(":")
+    return getattr(importlib.import_module(module), cls)
+
+
+# The kind of `config.objective`.
+Settings = tagged("name", REGISTRY, lambda name: fields_of(_class_of(name).settings_kind))

@@ -9,43 +9,27 @@ generator takes its turn in every so many of the steps in which critics do.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
-from codecbwe_jax.discriminators.banded_stft import MultiBandedStftDiscriminator
-from codecbwe_jax.discriminators.complex_stft import MultiScaleStftDiscriminator
-from codecbwe_jax.discriminators.dac import DacDiscriminator
-from codecbwe_jax.discriminators.hifi_gan_plus import HifiGanPlusDiscriminator
-from codecbwe_jax.discriminators.magnitude_stft import MultiResolutionMagnitudeDiscriminator
-from codecbwe_jax.discriminators.mpd import MultiPeriodDiscriminator
-from codecbwe_jax.discriminators.scale import MultiScaleDiscriminator
-from codecbwe_jax.discriminators.spectral import MultiResolutionDiscriminator
-from codecbwe_jax.discriminators.subband import subband_critic
-from codecbwe_jax.errors import UserError
+from codecbwe_jax.fields import (
+    Count,
+    CountOrNone,
+    Fraction,
+    Nothing,
+    NotNegative,
+    OneOf,
+    Positive,
+)
 from codecbwe_jax.losses.adversarial import ADVERSARIAL, feature_matching
 from codecbwe_jax.losses.balancer import balance, initial_state
-from codecbwe_jax.objectives import reconstruction
+from codecbwe_jax.objectives import critics, reconstruction
 from codecbwe_jax.objectives.turn import Batch, Context, Params, Report, Turn
 from codecbwe_jax.systems.base import Features, System
-
-CRITICS: dict[str, Any] = {
-    "mpd": MultiPeriodDiscriminator,
-    "msd": MultiScaleDiscriminator,
-    "hifi_gan_plus": HifiGanPlusDiscriminator,
-    "dac": DacDiscriminator,
-    "banded_stft": MultiBandedStftDiscriminator,
-    "complex_stft": MultiScaleStftDiscriminator,
-    "magnitude_stft": MultiResolutionMagnitudeDiscriminator,
-    "subband": subband_critic,
-    "mrad": functools.partial(MultiResolutionDiscriminator, "amplitude"),
-    "mrpd": functools.partial(MultiResolutionDiscriminator, "phase"),
-}
-# Settings of a critic in the config that are not its network's.
-WEIGHTS = ("weight", "adversarial", "feature_matching")
 
 
 def state_of(group: str) -> str:
@@ -53,19 +37,47 @@ def state_of(group: str) -> str:
     return f"{group}_state"
 
 
-def build_critic(name: str, settings: dict[str, Any]) -> nn.Module:
-    """A critic's network from its entry in `config.objective.critics`.
+@dataclasses.dataclass(frozen=True)
+class BalancerSettings:
+    """EnCodec's balancer.
 
-    Raises:
-      UserError: on an unknown critic or setting.
+    Attributes:
+      shares: of the gradient at the waveform, by name of the loss.
+      total_norm: of the mix.
+      ema_decay: of the running means of norms.
     """
-    if name not in CRITICS:
-        raise UserError(f"config.objective.critics.{name}: known are {', '.join(CRITICS)}")
-    network = {k: v for k, v in settings.items() if k not in WEIGHTS}
-    try:
-        return CRITICS[name](**network)
-    except TypeError as error:
-        raise UserError(f"config.objective.critics.{name}: {error}") from None
+
+    shares: dict[str, NotNegative]
+    total_norm: Positive = 1.0
+    ema_decay: Fraction = 0.999
+
+
+@dataclasses.dataclass(frozen=True)
+class GanSettings:
+    """`config.objective` of this objective.
+
+    Attributes:
+      adversarial: form of the critics' losses.
+      reduction: over sub-discriminators and their feature maps.
+      losses: what is reconstructed: weights and the losses' own settings.
+      critics: who judges: weights and the networks' settings.
+      adversarial_from: step from which critics train.
+      ramp_steps: over how many more steps their weight in the generator's loss rises to full.
+      critics_alone_steps: with train.init_from: so long the generator stands still while fresh
+        critics catch up.
+      generator_every: with critics, the generator takes its turn in every so many steps.
+      balancer: empty, or each loss its share of the gradient.
+    """
+
+    adversarial: Annotated[str, OneOf(ADVERSARIAL)] = "hinge"
+    reduction: Literal["mean", "sum"] = "mean"
+    losses: reconstruction.Settings = dataclasses.field(default_factory=dict)
+    critics: critics.Settings = dataclasses.field(default_factory=dict)
+    adversarial_from: CountOrNone = 0
+    ramp_steps: CountOrNone = 0
+    critics_alone_steps: CountOrNone = 0
+    generator_every: Count = 1
+    balancer: BalancerSettings | Nothing = dataclasses.field(default_factory=dict)
 
 
 class Gan:
@@ -80,18 +92,13 @@ class Gan:
     """
 
     generator = "generator"
+    settings_kind: ClassVar[type] = GanSettings
 
     def __init__(self, system: System, settings: Any) -> None:
-        reconstruction.check(settings.losses)
-        if settings.adversarial not in ADVERSARIAL:
-            raise UserError(
-                f"config.objective.adversarial is {settings.adversarial!r}; "
-                f"known: {', '.join(ADVERSARIAL)}"
-            )
         self.system = system
         self.settings = settings
         self.critics = {
-            name: build_critic(name, s.to_dict()) for name, s in settings.critics.items()
+            name: critics.build_critic(name, s.to_dict()) for name, s in settings.critics.items()
         }
         self.discriminator_loss, self.generator_loss = ADVERSARIAL[settings.adversarial]
         self.turns = self._turns()

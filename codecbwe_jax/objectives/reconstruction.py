@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from codecbwe_jax.errors import UserError
+from codecbwe_jax.fields import MISSING, Field, Group, NotNegative, fields_of, named
 from codecbwe_jax.losses import codes, mel, spectral, stft, subband, waveform
 from codecbwe_jax.systems.base import Features, System
 
@@ -29,27 +29,62 @@ def _upper_band_mel(p: Features, t: Features, system: System, **settings: Any) -
     return mel.upper_band_mel(t["waveform"], p["waveform"], system.output_rate, **settings)
 
 
-# name -> function of (predicted features, true features, system, settings)
-LOSSES: dict[str, Reconstruction] = {
-    "amplitude": lambda p, t, s: spectral.amplitude_mse(t["log_amplitude"], p["log_amplitude"]),
-    "phase": _phase,
-    "complex": lambda p, t, s: spectral.complex_mse(t["spectrum"], p["spectrum"]),
-    "consistency": lambda p, t, s: spectral.complex_mse(p["spectrum"], p["reanalysed"]),
-    "multi_scale_mel": lambda p, t, s, **kw: mel.multi_scale_mel(
-        t["waveform"], p["waveform"], s.output_rate, **kw
+class Loss(NamedTuple):
+    """A loss of (predicted features, true features, system, its own settings).
+
+    Attributes:
+      compute: the function.
+      settings: the functions whose arguments are settings of it; the first that has one counts.
+      implied: those that follow from the system where a config leaves them out.
+    """
+
+    compute: Reconstruction
+    settings: tuple[Callable[..., Any], ...] = ()
+    implied: tuple[str, ...] = ()
+
+    def fields(self, _: Mapping[str, Any]) -> dict[str, Field]:
+        """What its entry in a config may have."""
+        found = {"weight": Field(NotNegative, MISSING, "of the loss in the generator's")}
+        for function in reversed(self.settings):
+            found |= fields_of(function, GIVEN)
+        return {n: f._replace(default=None) if n in self.implied else f for n, f in found.items()}
+
+
+# arguments of losses that are no settings
+GIVEN = ("target", "predicted", "rate", "settings", "filterbanks")
+LOSSES: dict[str, Loss] = {
+    "amplitude": Loss(
+        lambda p, t, s: spectral.amplitude_mse(t["log_amplitude"], p["log_amplitude"])
     ),
-    "upper_band_mel": _upper_band_mel,
-    "log_mel": _log_mel,
-    "log_stft": lambda p, t, s, **kw: stft.log_stft_l1(t["waveform"], p["waveform"], **kw),
-    "multi_resolution_stft": lambda p, t, s, **kw: stft.multi_resolution_stft(
-        t["waveform"], p["waveform"], **kw
-    )[0],
-    "subband_stft": lambda p, t, s, **kw: subband.subband_stft(
-        t["waveform"], p["waveform"], s.output_rate, **kw
+    "phase": Loss(_phase),
+    "complex": Loss(lambda p, t, s: spectral.complex_mse(t["spectrum"], p["spectrum"])),
+    "consistency": Loss(lambda p, t, s: spectral.complex_mse(p["spectrum"], p["reanalysed"])),
+    "multi_scale_mel": Loss(
+        lambda p, t, s, **kw: mel.multi_scale_mel(
+            t["waveform"], p["waveform"], s.output_rate, **kw
+        ),
+        (mel.multi_scale_mel,),
     ),
-    "code_spread": lambda p, t, s: codes.code_spread(p["projected"]),
-    "waveform_l1": lambda p, t, s: waveform.waveform_l1(t["waveform"], p["waveform"]),
+    "upper_band_mel": Loss(_upper_band_mel, (mel.upper_band_mel,), ("band_edge_hz",)),
+    "log_mel": Loss(_log_mel, (mel.MelSettings,)),
+    "log_stft": Loss(
+        lambda p, t, s, **kw: stft.log_stft_l1(t["waveform"], p["waveform"], **kw),
+        (stft.log_stft_l1,),
+    ),
+    "multi_resolution_stft": Loss(
+        lambda p, t, s, **kw: stft.multi_resolution_stft(t["waveform"], p["waveform"], **kw)[0],
+        (stft.multi_resolution_stft,),
+    ),
+    "subband_stft": Loss(
+        lambda p, t, s, **kw: subband.subband_stft(
+            t["waveform"], p["waveform"], s.output_rate, **kw
+        ),
+        (subband.subband_stft, stft.multi_resolution_stft),
+    ),
+    "code_spread": Loss(lambda p, t, s: codes.code_spread(p["projected"])),
+    "waveform_l1": Loss(lambda p, t, s: waveform.waveform_l1(t["waveform"], p["waveform"])),
 }
+Settings = named(LOSSES, lambda name: Annotated[dict, Group(LOSSES[name].fields)])
 
 
 def reconstruction_losses(
@@ -66,17 +101,8 @@ def reconstruction_losses(
       name -> float32 scalar.
     """
     return {
-        name: LOSSES[name](
-            predicted, target, system, **{k: v for k, v in dict(s).items() if k != "weight"}
-        ).astype(jnp.float32)
+        name: LOSSES[name]
+        .compute(predicted, target, system, **{k: v for k, v in dict(s).items() if k != "weight"})
+        .astype(jnp.float32)
         for name, s in chosen.items()
     }
-
-
-def check(chosen: Mapping[str, Any]) -> None:
-    """Raise UserError if a config names an unknown loss or gives no weight."""
-    for name, settings in chosen.items():
-        if name not in LOSSES:
-            raise UserError(f"config.objective.losses.{name}: known are {', '.join(LOSSES)}")
-        if "weight" not in settings:
-            raise UserError(f"config.objective.losses.{name} has no weight")

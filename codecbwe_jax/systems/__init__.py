@@ -7,7 +7,10 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from codecbwe_jax.errors import UserError
+from ml_collections import ConfigDict
+
+from codecbwe_jax.errors import MistakesError, UserError
+from codecbwe_jax.fields import faults, fields_of, tagged
 
 if TYPE_CHECKING:
     from codecbwe_jax.systems.base import System
@@ -50,6 +53,15 @@ def check_hears(system: System, codec: System) -> None:
     raise UserError(f"{says}: train it for this codec with config.system.input_rate={given}")
 
 
+def _class_of(name: str) -> type[System]:
+    module, cls = REGISTRY[name].split(":")
+    return getattr(importlib.import_module(module), cls)
+
+
+# The kind of `config.system`.
+Settings = tagged("name", REGISTRY, lambda name: fields_of(_class_of(name)))
+
+
 def settings_of(system: System) -> dict[str, Any]:
     """What `build` makes an equal system of: "name", and the system's own fields."""
     settings = {"name": name_of(system), **dataclasses.asdict(system)}
@@ -68,19 +80,9 @@ def build(settings: Mapping[str, Any]) -> System:
       settings: "name" (a key of `REGISTRY`) and the system's own fields.
 
     Raises:
-      UserError: on an unknown name or field.
+      UserError: on an unknown name, or a field that is unknown or not what it may be.
     """
-    settings = dict(settings)
-    name = settings.pop("name", None)
-    if name not in REGISTRY:
-        raise UserError(f"config.system.name is {name!r}; known: {', '.join(REGISTRY)}")
-    module, cls = REGISTRY[name].split(":")
-    system = getattr(importlib.import_module(module), cls)
-    known = {field.name for field in dataclasses.fields(system)}
-    unknown = sorted(set(settings) - known)
-    if unknown:
-        raise UserError(
-            f"config.system of {name} has no field {', '.join(unknown)}; "
-            f"known: {', '.join(sorted(known))}"
-        )
-    return system(**settings)
+    settings = settings.to_dict() if isinstance(settings, ConfigDict) else dict(settings)
+    if wrong := faults(Settings, settings, "config.system"):
+        raise MistakesError(wrong)
+    return _class_of(settings.pop("name"))(**settings)

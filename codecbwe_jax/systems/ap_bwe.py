@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.audio.resample import resample
-from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
+from codecbwe_jax.audio.sinc import SINC_FILTERS, SincFilterName, sinc_kernel
 from codecbwe_jax.audio.stft import istft, phase, stft
+from codecbwe_jax.fields import Fraction, Layers, Precision, Rate, Size
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.convnext import ConvNeXtBlock
 from codecbwe_jax.nn.init import torch_uniform
@@ -39,8 +40,8 @@ class ApBweNetwork(nn.Module):
       new_bins: (first, end) of the bins that alone are predicted; None: all.
     """
 
-    channels: int = 512
-    layers: int = 8
+    channels: Size = 512
+    layers: Layers = 8
     dtype: jnp.dtype = jnp.float32
     new_bins: tuple[int, int] | None = None
 
@@ -128,16 +129,16 @@ class ApBwe(System):
         Rule("linear_post_pha_{part}", "linear_post_pha_{part}", "dense"),
     )
 
-    input_rate: int = 16000
-    output_rate: int = 48000
-    channels: int = 512
-    layers: int = 8
-    n_fft: int = 1024
-    hop_length: int = 80
-    win_length: int = 320
-    resampler: str = "torchaudio"
-    phase_floor: float = 0.0
-    compute_dtype: str = "float32"
+    input_rate: Rate = 16000
+    output_rate: Rate = 48000
+    channels: Size = 512
+    layers: Layers = 8
+    n_fft: Size = 1024
+    hop_length: Size = 80
+    win_length: Size = 320
+    resampler: SincFilterName = "torchaudio"
+    phase_floor: Fraction = 0.0
+    compute_dtype: Precision = "float32"
 
     @property
     def network(self) -> ApBweNetwork:

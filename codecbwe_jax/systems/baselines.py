@@ -14,6 +14,7 @@ from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
 from codecbwe_jax.audio.stft import istft, stft
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.fields import Rate
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.systems.base import Features, Params, System
 
@@ -29,8 +30,8 @@ class Sinc(System):
     takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
     torch_rules: ClassVar[tuple[Rule, ...]] = ()
 
-    input_rate: int = 16000
-    output_rate: int = 48000
+    input_rate: Rate = 16000
+    output_rate: Rate = 48000
 
     @property
     def receptive_field(self) -> int:

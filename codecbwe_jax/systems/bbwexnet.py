@@ -11,13 +11,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
+from codecbwe_jax.fields import Count, Rate, Size, SizeOrNone
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.causal import CausalConv, with_past
 from codecbwe_jax.nn.nsvq import Nsvq, replace_unused
@@ -139,13 +140,13 @@ class BbwexNet(StreamingSystem):
         Rule("quantizer/codebooks", "quantizer.codebooks", "array"),
     )
 
-    input_rate: int = 16000
-    output_rate: int = 48000
-    widths: tuple[int, ...] = (16, 32, 64, 128, 160)
-    bottleneck: int = 64
-    codes: int = 0
-    replace_every: int = 1000
-    compute_dtype: str = "float32"
+    input_rate: Rate = 16000
+    output_rate: Rate = 48000
+    widths: tuple[Size, Size, Size, Size, Size] = (16, 32, 64, 128, 160)
+    bottleneck: Size = 64
+    codes: SizeOrNone = 0
+    replace_every: Count = 1000
+    compute_dtype: Literal["float32"] = "float32"
 
     @property
     def ratio(self) -> int:

@@ -19,7 +19,8 @@ import numpy as np
 from flax import linen as nn
 
 from codecbwe_jax.audio.resample import resample
-from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
+from codecbwe_jax.audio.sinc import SINC_FILTERS, SincFilterName, sinc_kernel
+from codecbwe_jax.fields import Layers, Precision, Rate, Size
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
 from codecbwe_jax.systems.base import Features, Params, System
@@ -35,10 +36,10 @@ class WaveNet(nn.Module):
       dtype: of the convolutions.
     """
 
-    channels: int = 128
-    stacks: int = 2
-    layers: int = 8
-    dilation_base: int = 3
+    channels: Size = 128
+    stacks: Layers = 2
+    layers: Layers = 8
+    dilation_base: Size = 3
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -104,14 +105,14 @@ class HifiGanBwe(System):
         Rule("conv_out", "_wavenet._conv_out", "wn_conv1d"),
     )
 
-    input_rate: int = 16000
-    output_rate: int = 48000
-    channels: int = 128
-    stacks: int = 2
-    layers: int = 8
-    dilation_base: int = 3
-    resampler: str = "kaiser16"
-    compute_dtype: str = "float32"
+    input_rate: Rate = 16000
+    output_rate: Rate = 48000
+    channels: Size = 128
+    stacks: Layers = 2
+    layers: Layers = 8
+    dilation_base: Size = 3
+    resampler: SincFilterName = "kaiser16"
+    compute_dtype: Precision = "float32"
 
     @property
     def torch_constants(self) -> dict[str, np.ndarray]:

@@ -31,6 +31,7 @@ from codecbwe_jax.audio.stft import istft, stft
 from codecbwe_jax.decoders.convnext import ConvNeXtBackbone, ConvNeXtSettings
 from codecbwe_jax.decoders.istft_head import spectrum_of
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.fields import Layers, NotNegative, Precision, Rate, Size, SomeOf
 from codecbwe_jax.interop.weights import Rule, under
 from codecbwe_jax.systems.base import Features, Params, System
 
@@ -95,15 +96,15 @@ class HighBand(System):
         Rule("head", "head", "dense"),
     )
 
-    input_rate: int = 16000
-    output_rate: int = 32000
+    input_rate: Rate = 16000
+    output_rate: Rate = 32000
     synthesis: Literal["stft", "pqmf"] = "stft"
-    size: int = 384
-    intermediate: int = 1152
-    layers: int = 8
-    gain: float = 1.0
-    seen: float = 1.0
-    compute_dtype: str = "float32"
+    size: Size = 384
+    intermediate: Size = 1152
+    layers: Layers = 8
+    gain: NotNegative = 1.0
+    seen: SomeOf = 1.0
+    compute_dtype: Precision = "float32"
 
     def __post_init__(self) -> None:
         if self.output_rate % self.input_rate or self.ratio < 2:

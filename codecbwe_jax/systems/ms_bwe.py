@@ -21,6 +21,7 @@ from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
 from codecbwe_jax.audio.stft import istft, phase, stft
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.fields import CountOrNone, Fraction, Layers, Precision, Rate, Size
 from codecbwe_jax.interop.weights import Rule, under
 from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR, ApBwe, ApBweNetwork, polar, seen
 from codecbwe_jax.systems.base import Features, Params, System
@@ -51,16 +52,16 @@ class MsBwe(System):
         "stage_{rate}", "stage_{rate}", ApBwe.torch_rules
     )
 
-    input_rate: int = 16000
-    output_rate: int = 48000
-    channels: int = 256
-    layers: int = 4
-    n_fft: int = 1024
-    hop_length: int = 80
-    win_length: int = 320
-    teacher_samples: int = 0
-    phase_floor: float = 0.0
-    compute_dtype: str = "float32"
+    input_rate: Rate = 16000
+    output_rate: Rate = 48000
+    channels: Size = 256
+    layers: Layers = 4
+    n_fft: Size = 1024
+    hop_length: Size = 80
+    win_length: Size = 320
+    teacher_samples: CountOrNone = 0
+    phase_floor: Fraction = 0.0
+    compute_dtype: Precision = "float32"
 
     def __post_init__(self) -> None:
         for name in ("input_rate", "output_rate"):

@@ -23,6 +23,7 @@ from codecbwe_jax.audio.stft import stft
 from codecbwe_jax.audio.window import hann
 from codecbwe_jax.decoders.bigvgan import BigVgan
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.fields import Precision, Rate, Size
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.snake import TAPS_PER_RATIO, kaiser_sinc_taps
 from codecbwe_jax.systems.base import Features, Params, System
@@ -69,17 +70,17 @@ class MusicHifiBwe(System):
         Rule("mel_basis", "mel_stft.mel_basis", "kernel"),
     )
 
-    input_rate: int = 16000
-    output_rate: int = 48000
-    channels: int = 512
-    up_factors: tuple[int, ...] = (6, 5, 2, 2, 2)
-    up_kernels: tuple[int, ...] = (12, 11, 4, 4, 4)
-    kernels: tuple[int, ...] = (3, 7, 11)
-    dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
-    n_fft: int = 512
-    hop_length: int = 80
-    n_mels: int = 64
-    compute_dtype: str = "float32"
+    input_rate: Rate = 16000
+    output_rate: Rate = 48000
+    channels: Size = 512
+    up_factors: tuple[Size, ...] = (6, 5, 2, 2, 2)
+    up_kernels: tuple[Size, ...] = (12, 11, 4, 4, 4)
+    kernels: tuple[Size, ...] = (3, 7, 11)
+    dilations: tuple[tuple[Size, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    n_fft: Size = 512
+    hop_length: Size = 80
+    n_mels: Size = 64
+    compute_dtype: Precision = "float32"
 
     def __post_init__(self) -> None:
         wanted = self.hop_length * self.output_rate / self.input_rate

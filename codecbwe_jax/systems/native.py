@@ -17,9 +17,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.codec.settings import INPUT_RATE, CodecSettings
-from codecbwe_jax.decoders.backbones import BACKBONES, backbone_settings
+from codecbwe_jax.decoders.backbones import BACKBONES, Backbone, backbone_settings
 from codecbwe_jax.decoders.network import AcousticDecoder, TokenDecoder, decoder_rules
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.fields import Levels, Precision, Rate, Size
 from codecbwe_jax.interop.weights import Rule, under
 from codecbwe_jax.nn.fsq import Quantiser
 from codecbwe_jax.systems.base import Features, Params, System
@@ -49,12 +50,12 @@ class NativeDecoder(System):
     # every system has its own ways; "scratch" takes nothing from the old head
     head_init: str
 
-    output_rate: int = 48000
-    levels: tuple[int, ...] = (4,) * 8
-    features: int = 2048
-    token_rate: int = 50
-    backbone: Any = dataclasses.field(default_factory=dict)
-    compute_dtype: str = "float32"
+    output_rate: Rate = 48000
+    levels: tuple[Levels, ...] = (4,) * 8
+    features: Size = 2048
+    token_rate: Size = 50
+    backbone: Backbone = dataclasses.field(default_factory=dict)
+    compute_dtype: Precision = "float32"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "backbone", backbone_settings(self.backbone))

@@ -14,6 +14,7 @@ from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.decoders.head_init import rescaled_head
 from codecbwe_jax.decoders.istft_head import IstftHead
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.fields import NotNegative, SizeOrNone
 from codecbwe_jax.systems.native import CLIP_AT_16_KHZ, NativeDecoder
 
 
@@ -32,9 +33,9 @@ class NativeIstft(NativeDecoder):
 
     one_band: ClassVar[bool] = True
 
-    n_fft: int = 0
-    magnitude_clip: float = 0.0
-    widening: int = 0
+    n_fft: SizeOrNone = 0
+    magnitude_clip: NotNegative = 0.0
+    widening: SizeOrNone = 0
     head_init: Literal["equal_hz", "interpolate", "interpolate_halves", "scratch"] = "equal_hz"
 
     @property

@@ -15,6 +15,7 @@ from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.decoders.multiband_head import MultibandIstftHead
 from codecbwe_jax.decoders.multiband_init import multiband_head
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.fields import NotNegative, Size
 from codecbwe_jax.systems.native import CLIP_AT_16_KHZ, NativeDecoder
 
 
@@ -30,9 +31,9 @@ class NativeMultiband(NativeDecoder):
         takes nothing.
     """
 
-    bands: int = 3
-    taps: int = 62
-    magnitude_clip: float = 0.0
+    bands: Size = 3
+    taps: Size = 62
+    magnitude_clip: NotNegative = 0.0
     head_init: Literal["filtered", "scratch"] = "filtered"
 
     def __post_init__(self) -> None:

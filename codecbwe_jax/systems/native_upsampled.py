@@ -15,6 +15,7 @@ from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.decoders.dual_path_head import DualPathHead
 from codecbwe_jax.decoders.head_init import rescaled_head
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.fields import Positive
 from codecbwe_jax.systems.native import CLIP_AT_16_KHZ, NativeDecoder
 
 
@@ -28,7 +29,7 @@ class NativeUpsampled(NativeDecoder):
         "scratch" does not. The second is always fresh.
     """
 
-    crossover_hz: float = 8000.0
+    crossover_hz: Positive = 8000.0
     head_init: Literal["equal_hz", "scratch"] = "equal_hz"
 
     def __post_init__(self) -> None:

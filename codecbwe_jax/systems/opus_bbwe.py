@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from codecbwe_jax.fields import Rate, Size
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.causal import CausalConv, Gru, recall, remember, with_past
 from codecbwe_jax.systems.streaming import StreamingSystem
@@ -311,11 +312,11 @@ class OpusBbwe(StreamingSystem):
         Rule("tdshape{n}/{conv}", "tdshape{n}.{conv}", "conv"),
     )
 
-    input_rate: int = 16000
-    output_rate: int = 48000
-    size: int = 128
-    taps: tuple[int, int, int] = (15, 25, 15)
-    compute_dtype: str = "float32"
+    input_rate: Rate = 16000
+    output_rate: Rate = 48000
+    size: Size = 128
+    taps: tuple[Size, Size, Size] = (15, 25, 15)
+    compute_dtype: Literal["float32"] = "float32"
 
     @property
     def network(self) -> OpusBbweNetwork:

@@ -24,7 +24,7 @@ from codecbwe_jax.config import write_json
 from codecbwe_jax.data import codec_pairs, shards
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
-from codecbwe_jax.training import codec_input, devices
+from codecbwe_jax.training import codec_input, devices, settings
 from codecbwe_jax.training.data import find_recordings
 from codecbwe_jax.training.logs import ProgressReport
 
@@ -50,6 +50,7 @@ def write_cache(
     """
     host = jax.process_index() if host is None else host
     hosts = jax.process_count() if hosts is None else hosts
+    settings.check(config)
     system = systems.build(config.system)
     source, codec = codec_input.open_codec(config, system)
     mapping = devices.build(config.train.mapping, config.train.batch_size, jax.local_devices())

@@ -31,6 +31,7 @@ from codecbwe_jax.training import (
     devices,
     logs,
     optimizers,
+    settings,
 )
 from codecbwe_jax.training.data import find_recordings
 from codecbwe_jax.training.interruption import Interrupted, Interruption
@@ -42,7 +43,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     """Train a system in a work folder, from its newest checkpoint if it has one.
 
     Args:
-      config: see `configs/ap_bwe.py`.
+      config: see `training.settings`.
       workdir: gets `config.json`, `checkpoints/`, `tensorboard/` and `metrics.jsonl`.
 
     Returns:
@@ -53,6 +54,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         run is at work.
       Interrupted: after SIGINT or SIGTERM, when everything is saved.
     """
+    settings.check(config)
     system = systems.build(config.system)
     objective = objectives.build(system, config.objective)
     mapping = device_mapping(config)

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from codecbwe_jax import objectives, systems
 from codecbwe_jax.data import codec_pairs, pipeline, recordings, synthetic
 from codecbwe_jax.systems.base import System
-from codecbwe_jax.training import codec_input
+from codecbwe_jax.training import codec_input, settings
 from codecbwe_jax.training.loop import (
     compiled_steps,
     device_mapping,
@@ -127,6 +127,7 @@ def plan(config: ConfigDict) -> Plan:
     Raises:
       UserError: as `train`, on a bad config.
     """
+    settings.check(config)
     system = systems.build(config.system)
     objective = objectives.build(system, config.objective)
     mapping = device_mapping(config)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.objectives.gan import CRITICS, build_critic
+from codecbwe_jax.objectives.critics import CRITICS, build_critic
 
 NARROW = {"channels": (2, 2, 2, 2, 2)}
 SMALL = {

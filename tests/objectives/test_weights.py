@@ -52,10 +52,11 @@ def heard(trial):
     @jax.jit
     def everything(params, batch):
         ours, true = system.predict(params["generator"], batch), system.target(batch)
-        losses = {
-            name: LOSSES[name](ours, true, system, **{k: v for k, v in s.items() if k != "weight"})
+        settings = {
+            name: {k: v for k, v in s.items() if k != "weight"}
             for name, s in config.objective.losses.to_dict().items()
         }
+        losses = {n: LOSSES[n].compute(ours, true, system, **s) for n, s in settings.items()}
         judged = {
             name: [
                 critic.apply({"params": params[name]}, features["waveform"])

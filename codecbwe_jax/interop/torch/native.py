@@ -286,7 +286,10 @@ class DualPathHead(nn.Module):
         self.head_48k = IstftHead(size, hop_length, 4 * hop_length, clip)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        low, high = double_rate(self.head(x)), self.head_48k(self.upsampler(x))
+        # with an odd hop an inverse STFT gives one sample more
+        samples = x.shape[1] * self.head.hop_length
+        low, high = double_rate(self.head(x)[:, :samples]), self.head_48k(self.upsampler(x))
+        high = high[:, : 2 * samples]
         taps = 2 * round(1.8 * self.rate / 600.0) + 1
         n = torch.arange(taps, dtype=torch.float64) - taps // 2
         share = self.cutoff_hz / (self.rate / 2)
