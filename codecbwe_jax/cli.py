@@ -14,11 +14,15 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from codecbwe_jax import __version__, lock
 from codecbwe_jax.errors import UserError, one_line
+from codecbwe_jax.fields import Count, CountOrNone, Positive, Rate, Within, argument
 
+# numbers of the command line
+COUNT, COUNT_OR_NONE, RATE = (argument(kind) for kind in (Count, CountOrNone, Rate))
+POSITIVE, SECONDS = argument(Positive), argument(Annotated[float, Within(0.01, 3600)])
 SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
 
 
@@ -81,20 +85,20 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="train, evaluate, export and report, in minutes")
     demo.add_argument("--data", type=_path, help="folder of real recordings (default: synthetic)")
     demo.add_argument("--output", type=_path, help="folder for everything (default: demo)")
-    demo.add_argument("--steps", type=int, help="training steps (default: the config's)")
+    demo.add_argument("--steps", type=COUNT, help="training steps (default: the config's)")
     demo.set_defaults(run=_demo)
 
     train = commands.add_parser("train", help="train a system, or continue training")
     train.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
     train.add_argument("--workdir", type=_path, required=True)
     train.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, of several")
-    train.add_argument("--processes", type=int, help="how many, where no cluster says it")
-    train.add_argument("--process", type=int, help="which of them this is, from 0")
+    train.add_argument("--processes", type=COUNT, help="how many, where no cluster says it")
+    train.add_argument("--process", type=COUNT_OR_NONE, help="which of them this is, from 0")
     train.set_defaults(run=_train)
 
     plan = commands.add_parser("plan", help="memory and speed of a run on N chips, beforehand")
     plan.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
-    plan.add_argument("--devices", type=int, default=8, help="chips of the run (default 8)")
+    plan.add_argument("--devices", type=COUNT, default=8, help="chips of the run (default 8)")
     plan.set_defaults(run=_plan)
 
     config = commands.add_parser("config", help="every field of a config, and what it may be")
@@ -105,16 +109,16 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
     cache.add_argument("--codec", help="folder of a codec (default: config.data.codec)")
     cache.add_argument("--output", type=_path, required=True, help="folder; a killed job goes on")
-    cache.add_argument("--host", type=int, help="which of --hosts processes this is")
-    cache.add_argument("--hosts", type=int)
+    cache.add_argument("--host", type=COUNT_OR_NONE, help="which of --hosts processes this is")
+    cache.add_argument("--hosts", type=COUNT)
     cache.set_defaults(run=_cache)
 
     corpus = commands.add_parser("corpus", help="make a TFDS dataset of recordings, by Beam")
     corpus.add_argument("builder", metavar="NAME/CONFIG", help="as hifi_tts2/32k")
     corpus.add_argument("--source", required=True, help="folder of the corpus, or its address")
     corpus.add_argument("--output", required=True, help="TFDS's data_dir; a killed job goes on")
-    corpus.add_argument("--workers", type=int, help="processes here (default: one for each core)")
-    corpus.add_argument("--hours-per-shard", type=float, default=4.0)
+    corpus.add_argument("--workers", type=COUNT, help="processes here (default: one for each core)")
+    corpus.add_argument("--hours-per-shard", type=POSITIVE, default=4.0)
     corpus.add_argument("--name", help="of a config with other settings or a codec")
     corpus.add_argument("--codec", help="folder of a codec whose tokens are stored too")
     corpus.add_argument("--setting", action="append", default=[], metavar="FIELD=VALUE")
@@ -132,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     extend.add_argument("--codec", help="makes a native decoder's tokens (default: its own)")
     extend.add_argument("--output", type=_path, help="folder, or file for one input")
     extend.add_argument("--bits", choices=tuple(SUBTYPES), default="16")
-    extend.add_argument("--chunk-seconds", type=float, default=4.0)
+    extend.add_argument("--chunk-seconds", type=SECONDS, default=4.0)
     _add_batch_options(extend)
     extend.set_defaults(run=_extend)
 
@@ -144,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
             "--output", type=_path, required=True, help="folder, or file for one input"
         )
         command.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-        command.add_argument("--window-seconds", type=float, metavar="S", help="longest at once")
+        command.add_argument("--window-seconds", type=SECONDS, metavar="S", help="longest at once")
         _add_batch_options(command)
         command.set_defaults(run=run)
     encode.add_argument("--codec", required=True, help="folder of a codec")
@@ -158,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--data", type=_path, required=True)
     evaluate.add_argument("--codec", help="folder of a codec: the models get its output")
     evaluate.add_argument("--report", type=_path, required=True, help="folder to make")
-    evaluate.add_argument("--clips", type=int, default=20, help="at most so many (default 20)")
+    evaluate.add_argument("--clips", type=COUNT, default=20, help="at most so many (default 20)")
     evaluate.add_argument("--visqol", action="store_true")
     evaluate.add_argument(
         "--lowpass",
@@ -174,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--configs", nargs="+", required=True, help="FILE.py:variant each, or NAME=FILE.py:variant"
     )
-    compare.add_argument("--steps", type=int, required=True, help="of every training")
+    compare.add_argument("--steps", type=COUNT, required=True, help="of every training")
     compare.add_argument("--data", type=_path, required=True)
     compare.add_argument("--codec", help="folder of the codec (default: config.data.codec)")
     compare.add_argument("--report", type=_path, required=True, help="folder; a killed one goes on")
@@ -215,8 +219,8 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="the real bandwidth of every file")
     doctor.add_argument("data", type=_path, metavar="DIR")
-    doctor.add_argument("--rate", type=int, default=48000, help="target rate in Hz")
-    doctor.add_argument("--min-bandwidth", type=float, metavar="HZ", help="default: rate / 4")
+    doctor.add_argument("--rate", type=RATE, default=48000, help="target rate in Hz")
+    doctor.add_argument("--min-bandwidth", type=POSITIVE, metavar="HZ", help="default: rate / 4")
     doctor.set_defaults(run=_doctor)
     return parser
 

@@ -278,11 +278,10 @@ def _of_members(known: Mapping[str, Field], values: Mapping[str, Any], where: st
         for name, field in known.items()
         if field.default is MISSING and name not in values
     ]
-    for name, value in values.items():
-        if name in known:
-            found += faults(known[name].kind, value, f"{where}.{name}")
-        else:
-            found.append(f"{where}.{name}: no such field; there are {', '.join(sorted(known))}")
+    for name in (name for name in known if name in values):
+        found += faults(known[name].kind, values[name], f"{where}.{name}")
+    for name in (name for name in values if name not in known):
+        found.append(f"{where}.{name}: no such field; there are {', '.join(sorted(known))}")
     return found
 
 
@@ -293,7 +292,7 @@ def _is(kind: Any, value: Any) -> bool:
     if origin in (typing.Union, types.UnionType):
         return any(not faults(k, value, "") for k in inner)
     if origin is Literal:
-        return isinstance(value, str) and value in inner
+        return any(type(value) is type(one) and value == one for one in inner)
     if kind is float:
         return _is(int, value) or (isinstance(value, float) and math.isfinite(value))
     if kind is int:
@@ -329,7 +328,8 @@ def expected(kind: Any) -> str:
         rules = " ".join(str(rule) for rule in inner[1:])
         return f"{expected(inner[0])} {rules}" if inner[0] in (int, float) else rules
     if origin is Literal:
-        return f"one of {', '.join(inner)}"
+        names = ", ".join(map(str, inner))
+        return f"one of {names}" if len(inner) > 1 else names
     if origin in (typing.Union, types.UnionType):
         return " or ".join(expected(k) for k in inner)
     if _is_list(origin) and _any_length(inner):

@@ -337,6 +337,8 @@ class Writer:
         self.clipped = 0
         if path.suffix.lower() not in (".wav", ".flac", ".ogg"):
             raise UserError(f"{path}: output can be .wav, .flac or .ogg")
+        if path.suffix.lower() == ".flac" and subtype == "FLOAT":
+            raise UserError(f"{path}: a FLAC holds 16 or 24 bits; floats need a .wav")
         self._float = subtype == "FLOAT"
         self._written = 0
         with contextlib.ExitStack() as stack:

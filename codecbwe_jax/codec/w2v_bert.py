@@ -7,7 +7,7 @@ mode). X-Codec 2.0 and NeuCodec read the output of layer 16 of 24; 387 M paramet
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ class SemanticSettings:
     layers: Layers = 16
     heads: Size = 16
     intermediate: Size = 4096
-    features: Size = 160
+    features: Literal[160] = 160
     kernel_size: Size = 31
     left: SizeOrNone = 64
     right: SizeOrNone = 8

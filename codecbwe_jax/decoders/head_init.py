@@ -71,7 +71,7 @@ def _at_equal_hz(magnitude: np.ndarray, phase: np.ndarray, n_fft: int) -> np.nda
     k = np.arange(n_fft // 2 + 1)
     source = np.where(k <= nyquist, k, half + (k - half) % half)
     louder = np.full(len(k), np.log(n_fft / (2 * nyquist)))
-    louder[nyquist] -= np.log(2.0)
+    louder[nyquist : nyquist + 1] -= np.log(2.0)
     louder[nyquist + 1 :] += NEW_ROWS_DB * np.log(10.0) / 20
     magnitude = magnitude[source]
     magnitude[:, -1] += louder

@@ -56,7 +56,8 @@ def _spectral(sees: str) -> Critic:
     return Critic(make, MultiResolutionDiscriminator, ("sees",))
 
 
-# Conditions of a critic (bandwidths of a codec) are for weights of others: no batch has any.
+# Conditions of a critic (bandwidths of a codec) are for weights of others: no batch has any. A
+# transposed block takes segments of one length alone.
 CRITICS: dict[str, Critic] = {
     "mpd": _plain(MultiPeriodDiscriminator, "conditions"),
     "msd": _plain(MultiScaleDiscriminator),
@@ -65,7 +66,7 @@ CRITICS: dict[str, Critic] = {
     "banded_stft": _plain(MultiBandedStftDiscriminator, "conditions"),
     "complex_stft": _plain(MultiScaleStftDiscriminator),
     "magnitude_stft": _plain(MultiResolutionMagnitudeDiscriminator),
-    "subband": Critic(subband_critic, SubbandDiscriminator),
+    "subband": Critic(subband_critic, SubbandDiscriminator, ("transposed", "fine_bank")),
     "mrad": _spectral("amplitude"),
     "mrpd": _spectral("phase"),
 }

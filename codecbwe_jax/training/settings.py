@@ -39,6 +39,7 @@ from codecbwe_jax.fields import (
     named,
 )
 from codecbwe_jax.objectives.turn import Context
+from codecbwe_jax.systems.base import System
 
 
 @dataclasses.dataclass(frozen=True)
@@ -332,7 +333,7 @@ def _untraceable(values: Mapping[str, Any]) -> Iterator[str]:
         objective = objectives.build(system, ConfigDict(values["objective"]))
         params = jax.eval_shape(objective.init, jax.random.key(0))
         context = Context(np.int32(0), jax.random.split(jax.random.key(0), 1), lambda x: x)
-        batch = _shapes(system, values["data"]["segment_samples"])
+        batch = shapes(system, values["data"]["segment_samples"])
         # the last turn sees what all see
         jax.eval_shape(lambda p, b: objective.turns[-1].loss(p, b, context)[0], params, batch)
     except UserError as error:
@@ -345,8 +346,13 @@ def _untraceable(values: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _shapes(system: systems.System, samples: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """A batch of one pair."""
+def shapes(system: System, samples: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """A batch of one pair.
+
+    Args:
+      system: that hears it.
+      samples: of the target.
+    """
     if system.takes == "tokens":
         tokens = -(-samples * system.token_rate // system.output_rate)
         given = {"tokens": jax.ShapeDtypeStruct((1, tokens), np.int32)}

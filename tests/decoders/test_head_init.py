@@ -42,6 +42,24 @@ def test_the_old_audio_on_the_shared_samples(
     np.testing.assert_allclose(ours[:: shared[0]], old[:: shared[1]], atol=3e-6 * np.abs(old).max())
 
 
+@pytest.mark.parametrize("rate", [16000, 24000, 32000])
+def test_a_head_at_a_lower_rate_gives_the_samples_below_its_band(rate: int) -> None:
+    """With everything from the new Nyquist frequency up muted in both."""
+    rng = np.random.default_rng(2)
+    old = {
+        "kernel": rng.standard_normal((24, 3842)).astype(np.float32) / 24**0.5,
+        "bias": rng.standard_normal(3842).astype(np.float32),
+    }
+    n_fft = round(3840 * rate / 48000)
+    new = rescaled_head(old, rate / 48000, n_fft)
+    ours = audio(muted(new, n_fft // 2), rate // 50, rate / 16000)
+    theirs = audio(muted(old, n_fft // 2), 960, 3.0)
+    shared = {16000: (1, 3), 24000: (1, 2), 32000: (2, 3)}[rate]
+    # rounding of two float32 transforms of different lengths
+    atol = 3e-6 * np.abs(theirs).max()
+    np.testing.assert_allclose(ours[:: shared[0]], theirs[:: shared[1]], atol=atol)
+
+
 def test_new_rows_stand_6_db_below_those_they_repeat(head: dict[str, np.ndarray]) -> None:
     new = rescaled_head(head, 3.0, 3840)
     k = np.arange(641, 1921)
