@@ -64,7 +64,7 @@ class SpectralCritic(nn.Module):
         self.stack = Stack(convs, nn.Conv2d(64, 1, 3, 1, 1), False)
 
     def forward(self, wave: torch.Tensor) -> Judgement:
-        window = torch.ones(self.n_fft)
+        window = torch.ones(self.n_fft, device=wave.device)
         z = torch.stft(wave, self.n_fft, self.n_fft // 4, window=window, return_complex=True)
         return self.stack((z.angle() if self.phase else z.abs())[:, None])
 
@@ -95,7 +95,7 @@ class TrainingStep:
 
     def __init__(self, generator: nn.Module, freeze_critics: bool) -> None:
         self.generator, self.freeze = generator.train(), freeze_critics
-        self.critics = critics()
+        self.critics = critics().to(next(generator.parameters()).device)
         settings = {"lr": 2e-4, "betas": (0.8, 0.99)}
         self.generator_optimizer = torch.optim.AdamW(generator.parameters(), **settings)
         self.critic_optimizer = torch.optim.AdamW(self.critics.parameters(), **settings)
@@ -110,7 +110,7 @@ class TrainingStep:
         up = self.generator.upsample(narrow)[:, : wide.shape[1]]
         mag, pha, com = self.features(wide)
         mag_nb, pha_nb, _ = self.features(up)
-        mag_g, pha_g = self.generator(mag_nb, pha_nb)
+        mag_g, pha_g = (x.float() for x in self.generator(mag_nb, pha_nb))
         com_g = torch.polar(torch.exp(mag_g), pha_g)
         wave = torch.istft(com_g, **self.generator.stft_settings(wide))
         _, _, com_again = self.features(wave)

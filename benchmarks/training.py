@@ -1,6 +1,7 @@
 """AP-BWE at official size: one training step (generator and critics), JAX against PyTorch.
 
     python -m benchmarks.training --batch=2 --threads=2
+    python -m benchmarks.training --batch=16 --device=cuda --dtype=bfloat16
 
 The PyTorch side does the work of yxlu-0102/AP-BWE's step (`torch_critics.py`), once as the
 original does and once with the critics frozen in the generator's turn.
@@ -17,13 +18,15 @@ import numpy as np
 
 from benchmarks.timing import Run, hardware, interleaved
 
+CRITICS = ("mpd", "mrad", "mrpd")
+
 
 def pairs(batch: int) -> tuple[np.ndarray, np.ndarray]:
     wide = 0.1 * np.random.default_rng(0).standard_normal((batch, 8000)).astype(np.float32)
     return wide, wide[:, ::3].copy()
 
 
-def jax_step(batch: int, mapping_name: str) -> Run:
+def jax_step(batch: int, mapping_name: str, dtype: str) -> Run:
     import jax
 
     from codecbwe_jax import objectives, systems
@@ -31,7 +34,9 @@ def jax_step(batch: int, mapping_name: str) -> Run:
     from codecbwe_jax.training import devices
     from codecbwe_jax.training.loop import compiled_steps, fresh_state
 
-    config = load_config("configs/ap_bwe.py", [f"--config.train.batch_size={batch}"])
+    typed = ("system.compute_dtype", *(f"objective.critics.{c}.dtype" for c in CRITICS))
+    overrides = [f"--config.{field}={dtype}" for field in typed]
+    config = load_config("configs/ap_bwe.py", [f"--config.train.batch_size={batch}", *overrides])
     objective = objectives.build(systems.build(config.system), config.objective)
     mapping, key = devices.build(mapping_name, batch, jax.devices()), jax.random.key(0)
     state, transforms = fresh_state(config, objective, key)
@@ -48,7 +53,7 @@ def jax_step(batch: int, mapping_name: str) -> Run:
     return run
 
 
-def torch_step(batch: int, threads: int, freeze_critics: bool) -> Run:
+def torch_step(batch: int, threads: int, device: str, dtype: str, freeze_critics: bool) -> Run:
     import torch
 
     from benchmarks.torch_critics import TrainingStep
@@ -56,9 +61,17 @@ def torch_step(batch: int, threads: int, freeze_critics: bool) -> Run:
     from codecbwe_jax.systems import ap_bwe
 
     torch.set_num_threads(threads)
-    step = TrainingStep(ApBwe(dataclasses.asdict(ap_bwe.ApBwe())), freeze_critics)
-    wide, narrow = (torch.from_numpy(x) for x in pairs(batch))
-    return lambda: step(wide, narrow)
+    network = ApBwe(dataclasses.asdict(ap_bwe.ApBwe())).to(device)
+    step = TrainingStep(network, freeze_critics)
+    wide, narrow = (torch.from_numpy(x).to(device) for x in pairs(batch))
+
+    def run() -> None:
+        with torch.autocast(device, torch.bfloat16, dtype == "bfloat16"):
+            step(wide, narrow)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return run
 
 
 def main() -> None:
@@ -66,18 +79,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of PyTorch")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--mapping", choices=("pmap", "shard_map"), default="pmap")
     args = parser.parse_args()
-    os.sched_setaffinity(0, set(range(args.threads)))
+    if args.device == "cpu":
+        os.sched_setaffinity(0, set(range(args.threads)))
+    theirs = functools.partial(torch_step, args.batch, args.threads, args.device, args.dtype)
     results = interleaved(
         {
-            "jax": functools.partial(jax_step, args.batch, args.mapping),
-            "torch": functools.partial(torch_step, args.batch, args.threads, False),
-            "torch, critics frozen": functools.partial(torch_step, args.batch, args.threads, True),
+            "jax": functools.partial(jax_step, args.batch, args.mapping, args.dtype),
+            "torch": functools.partial(theirs, False),
+            "torch, critics frozen": functools.partial(theirs, True),
         },
         args.rounds,
     )
-    print(f"{hardware()}; {args.threads} threads; batch {args.batch} of 8000 samples")
+    where = "GPU" if args.device == "cuda" else f"{args.threads} threads"
+    print(f"{hardware()}; {where}; {args.dtype}; batch {args.batch} of 8000 samples")
     for name, timing in results.items():
         print(
             f"{name}: {timing.median:.3f} s, first run {timing.first:.1f} s, "

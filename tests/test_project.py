@@ -18,7 +18,7 @@ ON_24_KHZ = ("hifi_gan_bwe", "high_band", "ms_bwe", "musichifi_bwe")
 # A room imports only rooms on its own floor or below (docs/architecture.md).
 FLOORS = {
     "errors": 0, "atomic": 0, "audio": 0, "config": 0, "json_lines": 0, "lock": 0,
-    "checksums": 0,
+    "checksums": 0, "fields": 0,
     "data": 1, "nn": 1,
     "discriminators": 2, "losses": 2, "codec": 2, "decoders": 2,
     "interop.weights": 1, "interop.files": 1, "interop.wrappings": 1,

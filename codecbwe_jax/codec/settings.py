@@ -49,10 +49,6 @@ class CodecSettings:
                 object.__setattr__(self, name, _made(kind, name, value))
         for name in ("ratios", "levels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.family not in ("xcodec2", "neucodec"):
-            raise UserError(f"codec family {self.family!r}; known: xcodec2, neucodec")
-        if self.compute_dtype not in ("float32", "bfloat16"):
-            raise UserError(f"compute_dtype {self.compute_dtype!r}; known: float32, bfloat16")
 
     @property
     def hop_length(self) -> int:

@@ -112,10 +112,6 @@ class HighBand(System):
                 f"output_rate {self.output_rate} is not twice, three times, ... "
                 f"input_rate {self.input_rate}"
             )
-        if self.synthesis not in ("stft", "pqmf"):
-            raise UserError(f"synthesis {self.synthesis!r}; there are stft, pqmf")
-        if not 0 < self.seen <= 1:
-            raise UserError(f"seen {self.seen}; a share of the input's band, above 0 and up to 1")
 
     @property
     def ratio(self) -> int:

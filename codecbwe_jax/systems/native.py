@@ -60,8 +60,6 @@ class NativeDecoder(System):
     def __post_init__(self) -> None:
         object.__setattr__(self, "backbone", backbone_settings(self.backbone))
         object.__setattr__(self, "levels", tuple(self.levels))
-        if self.compute_dtype not in ("float32", "bfloat16"):
-            raise UserError(f"compute_dtype {self.compute_dtype!r}; known: float32, bfloat16")
         if self.output_rate % self.token_rate or self.output_rate < INPUT_RATE:
             raise UserError(
                 f"config.system.output_rate {self.output_rate}: a multiple of {self.token_rate} "

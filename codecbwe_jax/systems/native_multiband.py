@@ -43,8 +43,6 @@ class NativeMultiband(NativeDecoder):
                 f"config.system.bands {self.bands}: 2 or more, a divisor of a token's "
                 f"{self.output_hop_length} samples"
             )
-        if self.head_init not in ("filtered", "scratch"):
-            raise UserError(f"config.system.head_init {self.head_init!r}; known: filtered, scratch")
 
     @property
     def head(self) -> MultibandIstftHead:

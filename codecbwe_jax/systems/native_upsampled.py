@@ -46,8 +46,6 @@ class NativeUpsampled(NativeDecoder):
             )
         if self.backbone.size % 64:
             raise UserError(f"config.system.backbone.size {self.backbone.size}: a multiple of 64")
-        if self.head_init not in ("equal_hz", "scratch"):
-            raise UserError(f"config.system.head_init {self.head_init!r}; known: equal_hz, scratch")
 
     @property
     def head(self) -> DualPathHead:

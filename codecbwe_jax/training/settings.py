@@ -29,6 +29,7 @@ from codecbwe_jax.fields import (
     Positive,
     Precision,
     Rate,
+    Share,
     Size,
     SomeOf,
     Within,
@@ -57,9 +58,9 @@ class OptimizerSettings:
       rates: pairs of a regular expression over parameter paths and a factor on the rate; 0 freezes.
     """
 
-    learning_rate: NotNegative = 2e-4
+    learning_rate: Annotated[float, Within(0, 10)] = 2e-4
     betas: tuple[Fraction, Fraction] = (0.8, 0.99)
-    weight_decay: NotNegative = 0.01
+    weight_decay: Share = 0.01
     clip_norm: NotNegative = 10.0
     warmup_steps: CountOrNone = 0
     decay: SomeOf = 0.999996

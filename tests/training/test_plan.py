@@ -103,4 +103,4 @@ def test_chosen_steps_are_traced(corpus: Path, tmp_path: Path) -> None:
     assert b"step_num" in names
     wrong = run_cli(*run, "--config.profile.steps=4")
     assert wrong.returncode == 2
-    assert "config.profile.steps is '4'; FIRST-LAST, as in 100-105" in wrong.stderr
+    assert "config.profile.steps is '4'; FIRST-LAST, as 100-105" in wrong.stderr

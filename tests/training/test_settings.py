@@ -321,6 +321,7 @@ def test_every_field_of_a_run_is_read(
     fields["data"] -= set(fields_of(settings.CodecInputSettings))
     fields["data, on a codec"] = set(fields_of(settings.CodecInputSettings))
     fields["objective.critics.complex_stft"] = set(weights)
+    fields["checkpoint"].remove("max_failed")  # after a save that failed: test_saving.py
     with _reads(monkeypatch, ConfigDict, "__getattr__", "__getitem__", "get") as seen:
         train(config, tmp_path)
         _trace(judged, systems.build(judged.system), slice(None))
