@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
+from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import (
     Count,
     CountOrNone,
@@ -30,6 +31,9 @@ from codecbwe_jax.losses.balancer import balance, initial_state
 from codecbwe_jax.objectives import critics, reconstruction
 from codecbwe_jax.objectives.turn import Batch, Context, Params, Report, Turn
 from codecbwe_jax.systems.base import Features, System
+
+# what a critic says in the generator's loss
+CRITICISM = ("adversarial", "feature_matching")
 
 
 def state_of(group: str) -> str:
@@ -88,7 +92,7 @@ class Gan:
       settings: `config.objective` as a ConfigDict.
 
     Raises:
-      UserError: on an unknown critic, loss or adversarial form.
+      UserError: on an unknown critic, or a share of a loss that there is not.
     """
 
     generator = "generator"
@@ -100,6 +104,12 @@ class Gan:
         self.critics = {
             name: critics.build_critic(name, s.to_dict()) for name, s in settings.critics.items()
         }
+        terms = {*settings.losses, *(f"{c}/{term}" for c in self.critics for term in CRITICISM)}
+        if unknown := sorted(set(settings.balancer.get("shares", ())) - terms):
+            raise UserError(
+                f"config.objective.balancer.shares has {', '.join(unknown)}; "
+                f"known: {', '.join(sorted(terms))}"
+            )
         self.discriminator_loss, self.generator_loss = ADVERSARIAL[settings.adversarial]
         self.turns = self._turns()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import jax
@@ -293,12 +293,27 @@ def _left_out(values: Mapping[str, Any]) -> list[str]:
 
 def _together(values: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with fields that are right one by one."""
-    train, data, objective = values["train"], values["data"], values["objective"]
+    yield from _of_the_run(values["train"], values["checkpoint"]["best"], values["evaluators"])
+    yield from _of_the_data(values["data"])
+    yield from _of_a_step(values)
+
+
+def _of_the_run(
+    train: Mapping[str, Any], best: str, judges: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
     if train["batch_size"] % train["micro_batches"]:
         yield (
             f"config.train.micro_batches is {train['micro_batches']}; a divisor of batch_size "
             f"{train['batch_size']} is expected"
         )
+    if train["init_from"] in systems.REGISTRY and train["init_from"] != "codec":
+        yield f"config.train.init_from is {train['init_from']!r}; a folder of a model is expected"
+    known = [f"{judge}/{figure}" for judge in judges for figure in evaluators.FIGURES]
+    if best and best not in known:
+        yield f"config.checkpoint.best is {best!r}; one of {', '.join(known)} is expected"
+
+
+def _of_the_data(data: Mapping[str, Any]) -> Iterator[str]:
     if data["min_seconds"] > data["max_seconds"]:
         yield f"config.data.min_seconds {data['min_seconds']} is above max_seconds"
     low, high = data.get("gain_db", (0, 0))
@@ -306,45 +321,36 @@ def _together(values: Mapping[str, Any]) -> Iterator[str]:
         yield f"config.data.gain_db is {low}, {high}; the lower comes first"
     if not data.get("lowpass", True) and data.get("input", "lowpass") == "lowpass":
         yield f"config.data.lowpass is empty; some of {', '.join(LOWPASSES)} are expected"
-    groups = {"default", "generator", *objective.get("critics", ())}
-    if unknown := sorted(set(values["optimizers"]) - groups):
-        yield f"config.optimizers has {', '.join(unknown)}; known: {', '.join(sorted(groups))}"
-    if "default" not in values["optimizers"]:
-        yield "config.optimizers.default is missing"
-    terms = {*objective.get("losses", ())} | {
-        f"{critic}/{term}"
-        for critic in objective.get("critics", ())
-        for term in ("adversarial", "feature_matching")
-    }
-    if unknown := sorted(set(objective.get("balancer", {}).get("shares", ())) - terms):
-        known = ", ".join(sorted(terms))
-        yield f"config.objective.balancer.shares has {', '.join(unknown)}; known: {known}"
-    known = {f"{name}/{figure}" for name in values["evaluators"] for figure in evaluators.FIGURES}
-    if (best := values["checkpoint"]["best"]) and best not in known:
-        yield f"config.checkpoint.best is {best!r}; one of {', '.join(sorted(known))} is expected"
-    if train["init_from"] in systems.REGISTRY and train["init_from"] != "codec":
-        yield f"config.train.init_from is {train['init_from']!r}; a folder of a model is expected"
-    yield from _untraceable(values)
 
 
-def _untraceable(values: Mapping[str, Any]) -> Iterator[str]:
+def _of_a_step(values: Mapping[str, Any]) -> Iterator[str]:
     """What a network, a loss or a critic says when a step is traced on shapes: nothing runs."""
+    samples = values["data"]["segment_samples"]
     try:
         system = systems.build(values["system"])
         objective = objectives.build(system, ConfigDict(values["objective"]))
+        yield from _of_optimizers(values["optimizers"], {turn.group for turn in objective.turns})
         params = jax.eval_shape(objective.init, jax.random.key(0))
         context = Context(np.int32(0), jax.random.split(jax.random.key(0), 1), lambda x: x)
-        batch = shapes(system, values["data"]["segment_samples"])
         # the last turn sees what all see
-        jax.eval_shape(lambda p, b: objective.turns[-1].loss(p, b, context)[0], params, batch)
+        loss = objective.turns[-1].loss
+        jax.eval_shape(lambda p, b: loss(p, b, context)[0], params, shapes(system, samples))
     except UserError as error:
         yield str(error)
     except Exception as error:  # whatever sizes that do not fit make of it
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         yield (
             f"no training step can be made of config.system, config.objective and segments of "
-            f"{values['data']['segment_samples']} samples ({type(error).__name__}: {first[:200]})"
+            f"{samples} samples ({type(error).__name__}: {first[:200]})"
         )
+
+
+def _of_optimizers(entries: Mapping[str, Any], groups: Collection[str]) -> Iterator[str]:
+    known = ["default", *sorted(groups)]
+    if unknown := sorted(set(entries) - set(known)):
+        yield f"config.optimizers has {', '.join(unknown)}; known: {', '.join(known)}"
+    if "default" not in entries and not set(groups) <= set(entries):
+        yield "config.optimizers.default is missing"
 
 
 def shapes(system: System, samples: int) -> dict[str, jax.ShapeDtypeStruct]:
