@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 ROOT = Path(__file__).resolve().parent.parent
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Compiling takes most of the suite's time, and what is compiled runs for moments.
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 )
+
+
+def _compiled_programs() -> Path:
+    """A folder for them that outlives the clone, one for each JAX and set of XLA's flags."""
+    key = hashlib.sha256(os.environ["XLA_FLAGS"].encode()).hexdigest()[:8]
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = base / "codecbwe_jax" / f"tests-jax-{version('jax')}-{key}"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (OSError, RuntimeError):  # the latter: a user without a home
+        return ROOT / ".pytest_cache" / "xla"
+
+
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_compiled_programs()))
 
 import jax  # noqa: E402 - after the environment is set
 import numpy as np  # noqa: E402
