@@ -36,11 +36,7 @@ def refused(*arguments: object, says: str) -> None:
     [
         ("--config.train.stepz=4", "config.train.stepz: no such field; config.train has batch"),
         ("--config.train.steps=abc", "config.train.steps=abc: expected a value of type int"),
-        ("--config.objective.name=gann", "known: gan"),
-        ("--config.system.name=apbwe", "known: ap_bwe"),
-        ("--config.train.mapping=vmap", "known: pmap, shard_map"),
-        ("--config.data.lowpass=('fir',)", "known: torchaudio"),
-        ("--config.objective.adversarial=wgan", "known: hinge, least_squares"),
+        ("--config.train.mapping=vmap", "config.train.mapping is 'vmap'; one of pmap, shard_map is"),
         ("--config.data.path=", "config.data.path is empty"),
         ("--config.data.path=/nowhere", "/nowhere: no such file or folder"),
         ("--config.data.path=gs://bucket/x", "gs://bucket/x: mount the bucket and give its folder"),
