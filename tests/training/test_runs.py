@@ -179,7 +179,7 @@ def test_a_converted_generator_gets_fresh_critics_warmed_up_alone(
 
 def test_a_run_that_diverges_stops_with_one_line(corpus: Path, tmp_path: Path) -> None:
     more = (
-        "--config.optimizers.default.learning_rate=1e30",
+        "--config.objective.losses.amplitude.weight=1e38",
         "--config.optimizers.default.clip_norm=0.0",
         "--config.train.max_skipped_in_row=3",
     )
