@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -74,17 +75,27 @@ def bigvgan_activation1d(case: Case) -> Values:
         c.follows("length", x.shape[1])
         own = without_filters(part(case.weights, f"{name}."), ratio)
         params = load((Rule("{x}", "act.{x}", "array"),), own, shapes(network, x.shape))
-        y, _ = run(network, params, x)
-        pair = params["alpha"], params.get("beta", params["alpha"])
-        pair = tuple(np.exp(p) for p in pair) if network.logarithmic else pair
-        up = jnp.stack(upsample(x, ratio), axis=2).reshape(x.shape[0], -1, x.shape[2])
-        results |= {
-            f"{name}.upsampled": swap(up),
-            f"{name}.activated": swap(snake(up, *pair)),
-            f"{name}.plain_snake": swap(snake(x, *pair)),
-            f"{name}.y": swap(y),
-        }
+        results |= {f"{name}.{k}": swap(v) for k, v in activated(network, params, x).items()}
     return results
+
+
+def activated(network: AntiAliasedSnake, params: Any, x: np.ndarray) -> Values:
+    """The activation, its stages, and what it is without filters."""
+    pair = params["alpha"], params.get("beta", params["alpha"])
+    pair = tuple(np.exp(p) for p in pair) if network.logarithmic else pair
+
+    @jax.jit
+    def compute(x: jax.Array) -> Values:
+        phases = jnp.stack(upsample(x, network.ratio), axis=2)
+        up = phases.reshape(x.shape[0], -1, x.shape[2])
+        return {
+            "upsampled": up,
+            "activated": snake(up, *pair),
+            "plain_snake": snake(x, *pair),
+            "y": network.apply({"params": params}, x),
+        }
+
+    return compute(x)
 
 
 def full_bigvgan(c: Mapping[str, Any]) -> Names:

@@ -79,10 +79,12 @@ def transformers_model(family: str) -> Callable[[Case], Values]:
         )
         z = inner["quantizer/project_in"]
         semantic, acoustic = inner["semantic_adapter"], inner["acoustic_encoder"]
+        # an odd hop makes one sample more, which the original cuts off
+        samples = wave.shape[1] * settings.output_rate // INPUT_RATE
         results = {
             "audio_codes": tokens[:, None],
             "latents": swap(latents),
-            "audio_values": np.asarray(audio)[:, None],
+            "audio_values": np.asarray(audio)[:, None, :samples],
             "fc_encoder_in_concat": inner["fc_encoder/in"],
             "fc_encoder_out": inner["fc_encoder"],
             "quantizer_project_in_out": z,

@@ -85,7 +85,7 @@ def dac_disc(case: Case) -> Values:
     }
     judge, fool, matching = losses(judged, "least_squares")
     return maps_of(whole, layout) | {
-        "preprocessed": normalised(case.given("in.y")),
+        "preprocessed": jax.jit(normalised)(case.given("in.y")),
         "loss.disc": judge,
         "loss.gen": fool,
         "loss.feature": matching,
@@ -147,7 +147,8 @@ def encodec_msstftd(case: Case) -> Values:
             f"{side}.logits.{i}": image(np.asarray(s)[..., None]) for i, (s, _) in enumerate(parts)
         }
     for i, window in enumerate(c["n_ffts"]):
-        z = swap(ComplexSpectrumDiscriminator(window, 1).spectrogram(waves_of(case)["real"]))
+        spectrogram = jax.jit(ComplexSpectrumDiscriminator(window, 1, parent=None).spectrogram)
+        z = swap(spectrogram(waves_of(case)["real"]))
         results[f"spec.{i}"] = np.stack([z.real, z.imag], axis=-1)[:, None]
     judge, fool, matching = losses(judged, "hinge", "mean", relative=True)
     return results | {
@@ -196,8 +197,8 @@ def avocodo_sbd(case: Case) -> Values:
         for i, (score, _) in enumerate(parts):
             results[f"{side}.score.{i}"] = np.asarray(score)[:, None]
     return results | {
-        "pqmf.analysis": swap(Pqmf(*critic.bank).analysis(wave)),
-        "f_pqmf.analysis": swap(Pqmf(*critic.fine_bank).analysis(wave)),
+        "pqmf.analysis": swap(jax.jit(Pqmf(*critic.bank).analysis)(wave)),
+        "f_pqmf.analysis": swap(jax.jit(Pqmf(*critic.fine_bank).analysis)(wave)),
         **hifigan_losses(judged),
     }
 
@@ -225,8 +226,9 @@ def hifigan_mpd_msd(case: Case) -> Values:
     for j in range(len(msd.channels)):
         norms = moved["norms"]["scales_0"][f"convs_{j}"]
         results |= {f"train_msd0_convs{j}_{x}_after": norms[x] for x in "uv"}
-    once = halved(waves["real"])
-    results |= {"pooled_real_1": once[:, None], "pooled_real_2": halved(once)[:, None]}
+    pool = jax.jit(halved)
+    once = pool(waves["real"])
+    results |= {"pooled_real_1": once[:, None], "pooled_real_2": pool(once)[:, None]}
     return {k: v for k, v in results.items() if not k.startswith("train_") or k in case.io}
 
 

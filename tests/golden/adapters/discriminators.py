@@ -19,7 +19,7 @@ from codecbwe_jax.losses.adversarial import (
     least_squares_generator,
 )
 from tests.golden.case import Case, Check
-from tests.golden.networks import Names, Values, load, names
+from tests.golden.networks import Names, Values, load, names, swap
 
 # of each side, (score, maps) of every part
 Judgements = list[tuple[jax.Array, list[jax.Array]]]
@@ -135,10 +135,14 @@ def ap_bwe_mrad(case: Case) -> Values:
     params = load(critic.torch_rules, case.weights, shapes(critic)["params"])
     waves = waves_of(case, "y_real", "y_gen")
     return ap_bwe_tensors(judged_by(critic, params, waves), spectral_map) | {
-        f"d{i}_amp_{side}": critic.spectrogram(wave, resolution).swapaxes(1, 2)
+        f"d{i}_amp_{side}": swap(spectrogram)
         for side, wave in zip(("real", "gen"), waves.values(), strict=True)
-        for i, resolution in enumerate(critic.resolutions)
+        for i, spectrogram in enumerate(spectrograms(critic, wave))
     }
+
+
+def spectrograms(critic: MultiResolutionDiscriminator, wave: np.ndarray) -> list[jax.Array]:
+    return jax.jit(lambda x: [critic.spectrogram(x, r) for r in critic.resolutions])(wave)
 
 
 def ap_bwe_mrpd(case: Case) -> Values:
@@ -149,10 +153,9 @@ def ap_bwe_mrpd(case: Case) -> Values:
     judged, phases = {}, {}
     for side, wave in waves_of(case, "y_real", "y_gen").items():
         stored = []
-        for i, resolution in enumerate(critic.resolutions):
+        for i, ours in enumerate(map(swap, spectrograms(critic, wave))):
             name = f"d{i}_phase_{'real' if side == 'real' else 'gen'}"
-            stored.append(case.io[name].swapaxes(1, 2))
-            ours = np.asarray(critic.spectrogram(wave, resolution)).swapaxes(1, 2)
+            stored.append(swap(case.io[name]))
             phases[name] = Check(ours, samples=(1, ours.shape[-1]), wrapped=True)
         judged[side] = judge(*stored)
     return ap_bwe_tensors(judged, spectral_map) | phases

@@ -261,6 +261,7 @@ def encodec_balancer(case: Case) -> dict[str, Any]:
             "ema_decay": c.get("ema_decay", 0.999),
             "per_item": c.get("per_batch_item", True),
             "rescale": c.get("rescale_grads", True),
+            "epsilon": c.get("epsilon", 1e-12),
         }
         step_by = jax.jit(lambda g, s, w=weights, k=settings: balance(g, w, s, **k))
         for tensor in case.io:  # what the losses and their gradients were made of

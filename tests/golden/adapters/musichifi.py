@@ -10,25 +10,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
+from codecbwe_jax.errors import UserError
 from codecbwe_jax.interop.weights import from_torch
 from codecbwe_jax.nn.snake import AntiAliasedSnake, kaiser_sinc_taps, snake, upsample
 from codecbwe_jax.systems.musichifi_bwe import RESAMPLER, MusicHifiBwe
 from tests.golden.case import Case
-from tests.golden.networks import Names, Values, folded, names, run, swap
-from tests.golden.settings import Settings
+from tests.golden.networks import Names, Values, folded, names, run, swap, tuples
+from tests.golden.settings import NotSupportedError, Settings
 
 
 def build(c: Settings) -> MusicHifiBwe:
-    return MusicHifiBwe(
-        channels=c["hidden"],
-        up_factors=tuple(c["up_factors"]),
-        up_kernels=tuple(c["up_kernels"]),
-        kernels=tuple(c["res_kernels"]),
-        dilations=tuple(tuple(d) for d in c["res_dilations"]),
-        n_fft=c["n_fft"],
-        hop_length=c["hop"],
-        n_mels=c["num_mel"],
-    )
+    settings = {
+        "channels": c["hidden"],
+        "up_factors": tuples(c["up_factors"]),
+        "up_kernels": tuples(c["up_kernels"]),
+        "kernels": tuples(c["res_kernels"]),
+        "dilations": tuples(c["res_dilations"]),
+        "n_fft": c["n_fft"],
+        "hop_length": c["hop"],
+        "n_mels": c["num_mel"],
+    }
+    try:
+        return MusicHifiBwe(**settings)
+    except UserError as refusal:
+        raise NotSupportedError(str(refusal)) from None
 
 
 def parameters(case: Case, system: MusicHifiBwe) -> Any:
