@@ -56,8 +56,8 @@ def _spectral(sees: str) -> Critic:
     return Critic(make, MultiResolutionDiscriminator, ("sees",))
 
 
-# Conditions of a critic (bandwidths of a codec) are for weights of others, as other bands than DAC's
-# are: no batch has any. A transposed block takes segments of one length alone.
+# Conditions of a critic (bandwidths of a codec) and other bands than DAC's are for weights of
+# others: no batch has any. A transposed block takes segments of one length alone.
 CRITICS: dict[str, Critic] = {
     "mpd": _plain(MultiPeriodDiscriminator, "conditions"),
     "msd": _plain(MultiScaleDiscriminator),

@@ -26,6 +26,17 @@ CONSTANTS = re.compile(
     r"|(.*\.)?(analysis|synthesis|updown)_filter|.*num_batches_tracked"
     r"|(fc_post_s|SemanticDecoder_module|discriminator|spec_discriminator)\..*"
 )
+# One program for what a case computes, or a few: as single operations all cases take minutes.
+MOST_PROGRAMS = 24
+compiled: list[str] = []
+
+
+def note_compiled(event: str, _: float, **__: object) -> None:
+    if event.endswith("backend_compile_duration"):
+        compiled.append(event)
+
+
+jax.monitoring.register_event_duration_secs_listener(note_compiled)
 
 
 def case_folders() -> list[Path]:
@@ -47,17 +58,20 @@ def _full_precision():
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
 def test_golden(folder: Path) -> None:
-    """What we compute is what the original did; every comparison could have failed; and every
-    setting of the case was looked at."""
+    """What we compute is what the original did; every comparison could have failed: zeros do; and
+    every setting of the case was looked at."""
     if folder.name not in ADAPTERS:
         pytest.skip(f"no network of kind {folder.name} is registered yet")
-    case = Case(folder)
+    case, before = Case(folder), len(compiled)
     try:
         results = ADAPTERS[case.kind](case)
     except NotSupportedError as refusal:
         if folder.parent == DEFAULT:
             raise
         pytest.skip(f"{case.kind}: {refusal}")
+    programs = len(compiled) - before
+    print(f"{case.kind}: {programs} programs")
+    assert programs <= MOST_PROGRAMS or folder.parent != DEFAULT, f"{programs} programs"
     problems = []
     for name, check in results.items():
         check = check if isinstance(check, Check) else Check(check)

@@ -47,7 +47,7 @@ def w2v_bert_fbank(case: Case) -> Values:
     def features(wave: jax.Array) -> list[jax.Array]:
         edge = EDGES["xcodec2"]
         mel = log_mel(jnp.pad(wave, ((0, 0), (edge, edge))))
-        return [x[0] for x in (mel, *(stacked_fbank(wave, edge) for edge in EDGES.values()))]
+        return [mel[0], *(stacked_fbank(wave, edge)[0] for edge in EDGES.values())]
 
     waves = {}
     for name in (n.removesuffix("/waveform") for n in case.io if n.endswith("/waveform")):
@@ -79,13 +79,18 @@ def pad_to_hop(wave: np.ndarray) -> np.ndarray:
 
 def first_frames(name: str, wave: np.ndarray) -> Values:
     """The first four frames as they are, after pre-emphasis, and their power."""
-    raw = kaldi_frames(np.pad(wave, EDGES["xcodec2"])[None])[0, :4]
-    sharp = emphasised(raw)
-    return {
-        f"{name}/first4_frames_raw": raw,
-        f"{name}/first4_frames_after_preemphasis": sharp,
-        f"{name}/first4_power_spectrum": power_spectrum(sharp),
-    }
+
+    @jax.jit
+    def compute(wave: jax.Array) -> Values:
+        raw = kaldi_frames(wave)[0, :4]
+        sharp = emphasised(raw)
+        return {
+            f"{name}/first4_frames_raw": raw,
+            f"{name}/first4_frames_after_preemphasis": sharp,
+            f"{name}/first4_power_spectrum": power_spectrum(sharp),
+        }
+
+    return compute(np.pad(wave, EDGES["xcodec2"])[None])
 
 
 def batch(case: Case, family: str, waves: list[np.ndarray]) -> Values:
@@ -94,7 +99,8 @@ def batch(case: Case, family: str, waves: list[np.ndarray]) -> Values:
     longest = max(lengths)
     rows = np.stack([np.pad(w, (0, longest - len(w))) for w in waves])
     ours = jax.jit(lambda x, n: stacked_fbank(x, edge, n))(rows, lengths)
-    mask = np.asarray(mask_of(stacked_frames(lengths, edge), ours.shape[1]))
+    frames = ours.shape[1]
+    mask = np.asarray(jax.jit(lambda n: mask_of(stacked_frames(n, edge), frames))(lengths))
     figures = [
         value
         for name in case.small["batch"]
