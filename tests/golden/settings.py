@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# entries for people, and sizes that the tensors show
-DOCUMENTARY = frozenset(
-    {"seed", "note", "_note", "order", "name", "N", "B", "F", "T", "clip", "start_s", "dur_s"}
-)
+# entries for people
+DOCUMENTARY = frozenset({"seed", "note", "_note", "order", "name", "clip", "start_s", "dur_s"})
 
 
 class NotSupportedError(Exception):

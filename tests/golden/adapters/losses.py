@@ -54,7 +54,8 @@ def ap_bwe_losses(case: Case) -> dict[str, Any]:
         return sum(w * values[name] for name, w in weights.items())
 
     inputs = swapped("mag_gen"), swapped("pha_gen")
-    case.small.changes_nothing("B", "F", "T")
+    for size, key in zip(mag.shape, "BTF", strict=True):
+        case.small.follows(key, size)
     values, whole, gradients = jax.jit(
         lambda *x: (terms(*x), total(*x), jax.grad(total, (0, 1))(*x))
     )(*inputs)

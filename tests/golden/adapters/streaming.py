@@ -74,6 +74,7 @@ def nsvq(case: Case) -> Values:
     c, x, noise = case.small, case.given("x"), case.given("random")
     cotangent, codes = case.given("cotangent"), c["num_embeddings"]
     c.follows("embedding_dim", x.shape[1])
+    c.follows("N", x.shape[0])
     params = load(NSVQ_RULES, case.weights, {"codebooks": np.zeros((codes, x.shape[1]))})
 
     @jax.jit

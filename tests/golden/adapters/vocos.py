@@ -233,6 +233,7 @@ def linacodec_decoder(case: Case) -> Values:
 
 def linacodec_crossover(case: Case) -> Values:
     low, high = case.given("low"), case.given("high")
+    case.small.follows("N", low.shape[1])
     return {
         f"out_{rate}_{cutoff}_{bins}": Check(
             jax.jit(lambda *x, s=(rate, cutoff, bins): whole_clip_crossover(*x, *s))(low, high),
