@@ -127,7 +127,7 @@ def istft(
     win_length = win_length or n_fft
     left = (n_fft - win_length) // 2
     window = WINDOWS["hann"](win_length)
-    frames = jnp.fft.irfft(spectrum, n_fft)[..., left : left + win_length] * window
+    frames = synthesis_frames(spectrum, n_fft, win_length)
     if lengths is not None:
         mask = (jnp.arange(frames.shape[1]) < lengths[:, None])[..., None]
         frames = jnp.where(mask, frames, 0.0)
@@ -139,15 +139,24 @@ def istft(
         start = (win_length - hop_length) // 2
         stop = y.shape[-1] - start
     if lengths is None:
-        envelope = _window_envelope(window, spectrum.shape[-2], hop_length)
+        envelope = window_envelope(window, spectrum.shape[-2], hop_length)
     else:
         envelope = overlap_add(mask * jnp.square(window), hop_length)
         envelope = jnp.where(envelope > 1e-11, envelope, 1.0)
     return y[..., start:stop] / envelope[..., start:stop]
 
 
-def _window_envelope(window: np.ndarray, frames: int, hop_length: int) -> np.ndarray:
-    """Overlap-added squared window, made on the host because it depends on shapes only."""
+def synthesis_frames(spectrum: jax.Array, n_fft: int, win_length: int) -> jax.Array:
+    """What `istft` adds up: `[..., frames, n_fft // 2 + 1]` -> `[..., frames, win_length]`, under
+    the Hann window."""
+    left = (n_fft - win_length) // 2
+    frames = jnp.fft.irfft(spectrum, n_fft)[..., left : left + win_length]
+    return frames * WINDOWS["hann"](win_length)
+
+
+def window_envelope(window: np.ndarray, frames: int, hop_length: int) -> np.ndarray:
+    """Overlap-added squared window, made on the host because it depends on shapes only; float32
+    `[(frames - 1) * hop_length + len(window)]`, 1 where no window reaches."""
     envelope = np.zeros((frames - 1) * hop_length + len(window), np.float64)
     samples = np.arange(frames)[:, None] * hop_length + np.arange(len(window))
     np.add.at(envelope, samples, np.broadcast_to(window.astype(np.float64) ** 2, samples.shape))

@@ -47,19 +47,36 @@ def log_mel(waveform: jax.Array) -> jax.Array:
     Raises:
       ValueError: if the waveform is shorter than one frame.
     """
-    frames = frame(waveform.astype(jnp.float32) * 32768.0, FRAME_LENGTH, FRAME_SHIFT)
-    frames = frames - frames.mean(axis=-1, keepdims=True)
-    before = jnp.concatenate([frames[..., :1], frames[..., :-1]], axis=-1)
-    frames = (frames - PRE_EMPHASIS * before) * povey_window()
-    spectrum = jnp.fft.rfft(frames, N_FFT)
-    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+    power = power_spectrum(emphasised(kaldi_frames(waveform)))
     return jnp.log(jnp.maximum(mel_spectrum(power, kaldi_filterbank()), LOG_FLOOR))
 
 
+def kaldi_frames(waveform: jax.Array) -> jax.Array:
+    """Whole frames of a waveform `[B, samples]` in units of 16 bits: `[B, frames, 400]`."""
+    return frame(waveform.astype(jnp.float32) * 32768.0, FRAME_LENGTH, FRAME_SHIFT)
+
+
+def emphasised(frames: jax.Array) -> jax.Array:
+    """Frames `[..., 400]` without their mean, each sample less most of the one before it."""
+    frames = frames - frames.mean(axis=-1, keepdims=True)
+    before = jnp.concatenate([frames[..., :1], frames[..., :-1]], axis=-1)
+    return frames - PRE_EMPHASIS * before
+
+
+def power_spectrum(frames: jax.Array) -> jax.Array:
+    """Frames `[..., 400]` under the Povey window -> powers `[..., 257]`."""
+    spectrum = jnp.fft.rfft(frames * povey_window(), N_FFT)
+    return jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+
+
 def mel_frames(samples: Any, edge: int) -> Any:
-    """Mel frames of so many samples; two of them are stacked in one of the encoder's frames.
-    Numbers or arrays."""
+    """Mel frames of so many samples, numbers or arrays."""
     return 1 + (samples + 2 * edge - FRAME_LENGTH) // FRAME_SHIFT
+
+
+def stacked_frames(samples: Any, edge: int) -> Any:
+    """The encoder's frames of so many samples: two whole mel frames each."""
+    return mel_frames(samples, edge) // 2
 
 
 def stacked_fbank(waveform: jax.Array, edge: int, lengths: jax.Array | None = None) -> jax.Array:

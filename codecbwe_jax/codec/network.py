@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.codec.acoustic_encoder import AcousticEncoder
-from codecbwe_jax.codec.fbank import mel_frames, stacked_fbank
+from codecbwe_jax.codec.fbank import stacked_fbank, stacked_frames
 from codecbwe_jax.codec.settings import CodecSettings
 from codecbwe_jax.codec.w2v_bert import W2vBert
 from codecbwe_jax.decoders.istft_head import IstftHead
@@ -117,7 +117,7 @@ class CodecNetwork(nn.Module):
         s = self.settings
         if features is None:
             features = stacked_fbank(waveform, s.fbank_edge, lengths)
-        frames = None if lengths is None else mel_frames(lengths, s.fbank_edge) // 2
+        frames = None if lengths is None else stacked_frames(lengths, s.fbank_edge)
         if frames is not None:
             features_mask = mask_of(frames, features.shape[1])
         semantic = jax.lax.stop_gradient(self.semantic_encoder(features, features_mask))

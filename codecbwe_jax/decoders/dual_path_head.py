@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.audio.crossover import fir_crossover
@@ -17,20 +18,20 @@ from codecbwe_jax.nn.lengths import zero_after
 
 
 class DualPathHead(nn.Module):
-    """An ISTFT head at half the output rate, a Snake upsampler and an ISTFT head at the whole rate,
-    joined by a crossover: `[B, T, C]` -> `[B, T * 2 * hop_length]`, float32.
+    """A head at half the output rate, an upsampler and a head at the whole rate, joined by a
+    crossover: `[B, T, C]` -> `[B, T * 2 * low.hop_length]`, float32.
 
     After LinaCodec (ysharma3501/LinaCodec vocos.py), whose crossover is one FFT over the whole clip
-    (`audio.crossover.whole_clip_crossover`); here it is a filter of fixed length, so that an output
-    sample depends neither on the clip's length nor on its far end.
+    (`audio.crossover.whole_clip_crossover`); the default is a filter of fixed length, so that an
+    output sample depends neither on the clip's length nor on its far end.
 
     Attributes:
-      hop_length: samples for each frame at half the output rate; n_fft is four times that in both
-        heads.
+      low: the head at half the output rate.
+      upsampler: makes the frames of the second head.
+      high: the head at the output rate.
       output_rate: in Hz.
       crossover_hz: the first head is heard below, the second above.
-      clip: largest magnitude in either head.
-      dtype: of the upsampler's convolutions.
+      crossover: (low, high, rate, crossover in Hz) -> waveform; all waveforms `[B, samples]`.
     """
 
     torch_rules: ClassVar[tuple[Rule, ...]] = (
@@ -39,13 +40,13 @@ class DualPathHead(nn.Module):
         *under("high", "head_48k", IstftHead.torch_rules),
     )
 
-    hop_length: int
+    low: IstftHead
+    upsampler: SnakeUpsampler
+    high: IstftHead
     output_rate: int
     crossover_hz: float
-    clip: float = 100.0
-    dtype: jnp.dtype = jnp.float32
+    crossover: Callable[[jax.Array, jax.Array, int, float], jax.Array] = fir_crossover
 
-    @nn.compact
     def __call__(self, x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
         """Make a waveform; `lengths` as in `IstftHead`."""
 
@@ -54,10 +55,10 @@ class DualPathHead(nn.Module):
             waveform = waveform[:, : x.shape[1] * hop_length]
             return zero_after(waveform, None if lengths is None else lengths * hop_length)
 
-        low = cut(IstftHead(self.hop_length, self.clip, name="low")(x, lengths), self.hop_length)
+        hop_length = self.low.hop_length
+        low = cut(self.low(x, lengths), hop_length)
         low = resample(low, self.output_rate // 2, self.output_rate, "torchaudio")
-        finer = SnakeUpsampler(dtype=self.dtype, name="upsampler")(x, lengths)
-        twice = None if lengths is None else 2 * lengths
-        high = IstftHead(self.hop_length, self.clip, name="high")(finer, twice)
-        low, high = (cut(w, 2 * self.hop_length) for w in (low, high))
-        return fir_crossover(low, high, self.output_rate, self.crossover_hz)
+        finer = None if lengths is None else lengths * math.prod(self.upsampler.factors)
+        high = self.high(self.upsampler(x, lengths), finer)[:, : low.shape[1]]
+        low, high = (cut(w, 2 * hop_length) for w in (low, high))
+        return self.crossover(low, high, self.output_rate, self.crossover_hz)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -12,12 +11,12 @@ from flax import linen as nn
 
 from codecbwe_jax.audio.stft import stft
 from codecbwe_jax.discriminators.mpd import Judgement, projection
-from codecbwe_jax.fields import Size, SizeOrNone
+from codecbwe_jax.fields import Share, Size, SizeOrNone
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
 
-# Edges of the bands as shares of the bins.
-EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+# (first, end) of the bands as shares of the bins.
+BANDS = ((0.0, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0))
 # (kernel, stride, padding) over (frames, bins)
 LAYERS = (
     ((3, 9), (1, 1), (1, 4)),
@@ -38,6 +37,7 @@ class BandedSpectrumDiscriminator(nn.Module):
       framing: "center" is torch.stft's (Vocos); "match_stride" gives one frame a hop (DAC).
       dtype: of the convolutions; spectra are float32.
       conditions: see `PeriodDiscriminator`.
+      bands: (first, end) of each as shares of the bins.
     """
 
     window: int
@@ -46,6 +46,7 @@ class BandedSpectrumDiscriminator(nn.Module):
     framing: Literal["center", "match_stride"] = "center"
     dtype: jnp.dtype = jnp.float32
     conditions: SizeOrNone = 0
+    bands: Sequence[tuple[Share, Share]] = BANDS
 
     @nn.compact
     def __call__(self, waveform: jax.Array, condition: jax.Array | None = None) -> Judgement:
@@ -53,9 +54,9 @@ class BandedSpectrumDiscriminator(nn.Module):
         the score last."""
         z = self.spectrogram(waveform)
         x = jnp.stack([z.real, z.imag], axis=-1)
-        edges = [int(share * x.shape[2]) for share in EDGES]
         maps, ends = [], []
-        for band, (low, high) in enumerate(itertools.pairwise(edges)):
+        for band, shares in enumerate(self.bands):
+            low, high = (int(share * x.shape[2]) for share in shares)
             y = x[:, :, low:high]
             for i, (kernel, stride, pad) in enumerate(LAYERS):
                 sides = tuple((p, p) for p in pad)

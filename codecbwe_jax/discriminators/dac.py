@@ -10,10 +10,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.audio.resample import resample
-from codecbwe_jax.discriminators.banded_stft import BandedSpectrumDiscriminator, normalised
+from codecbwe_jax.discriminators.banded_stft import (
+    BANDS,
+    BandedSpectrumDiscriminator,
+    normalised,
+)
 from codecbwe_jax.discriminators.mpd import Judgement, PeriodDiscriminator
 from codecbwe_jax.discriminators.scale import ScaleDiscriminator
-from codecbwe_jax.fields import Size
+from codecbwe_jax.fields import Rate, Share, Size
 from codecbwe_jax.interop.weights import Rule
 
 
@@ -30,7 +34,9 @@ class DacDiscriminator(nn.Module):
       channels: of every convolution over spectra.
       dtype: of the convolutions; spectra are float32.
       rates: divisors of the waveform's rate; the published recipes take none.
+      sample_rate: of the waveform in Hz, which those divide.
       rate_channels, rate_groups: of the convolutions over rates.
+      bands: of every spectrum, see `BandedSpectrumDiscriminator`.
     """
 
     periods: Sequence[Size] = (2, 3, 5, 7, 11)
@@ -39,8 +45,10 @@ class DacDiscriminator(nn.Module):
     channels: Size = 32
     dtype: jnp.dtype = jnp.float32
     rates: Sequence[Size] = ()
+    sample_rate: Rate = 44100
     rate_channels: Sequence[Size] = (16, 64, 256, 1024, 1024, 1024)
     rate_groups: Sequence[Size] = (1, 4, 16, 64, 256, 1)
+    bands: Sequence[tuple[Share, Share]] = BANDS
 
     rate_kernels: ClassVar[tuple[int, ...]] = (15, 41, 41, 41, 41, 5)
     rate_strides: ClassVar[tuple[int, ...]] = (1, 4, 4, 4, 4, 1)
@@ -71,11 +79,22 @@ class DacDiscriminator(nn.Module):
         layers = self.rate_channels, self.rate_kernels, self.rate_strides, self.rate_groups
         for i, rate in enumerate(self.rates, count):
             scale = ScaleDiscriminator(*layers, dtype=self.dtype, name=f"rates_{i}")
-            judgements.append(scale(resample(x, rate, 1, "julius", ends="edge")))
+            judgements.append(scale(self._at(x, self.sample_rate // rate)))
         judgements += [
             BandedSpectrumDiscriminator(
-                window, self.channels, False, "match_stride", self.dtype, name=f"windows_{i}"
+                window,
+                self.channels,
+                False,
+                "match_stride",
+                self.dtype,
+                bands=self.bands,
+                name=f"windows_{i}",
             )(x)
             for i, window in enumerate(self.windows, count + len(self.rates))
         ]
         return [(score, maps[:-1]) for score, maps in judgements]
+
+    def _at(self, x: jax.Array, rate: int) -> jax.Array:
+        """The waveform at another rate; julius leaves a part of a sample at the end out."""
+        y = resample(x, self.sample_rate, rate, "julius", ends="edge")
+        return y[:, : x.shape[1] * rate // self.sample_rate]

@@ -48,17 +48,18 @@ def quantise(z: jax.Array, levels: Sequence[int]) -> tuple[jax.Array, jax.Array]
     rounded = jnp.round(bounded)
     through = bounded + jax.lax.stop_gradient(rounded - bounded)
     digits = rounded.astype(jnp.int32) + half_width.astype(np.int32)
-    return through / half_width, jnp.sum(digits * _basis(levels), axis=-1, dtype=jnp.int32)
+    return through / half_width, jnp.sum(digits * basis(levels), axis=-1, dtype=jnp.int32)
 
 
 def codes_of(indices: jax.Array, levels: Sequence[int]) -> jax.Array:
     """Indices `[...]` -> codes float32 `[..., dims]` in [-1, 1]."""
     sizes = np.asarray(levels, np.int32)
-    digits = (indices[..., None] // _basis(levels)) % sizes
+    digits = (indices[..., None] // basis(levels)) % sizes
     return (digits - sizes // 2) / (sizes // 2).astype(np.float32)
 
 
-def _basis(levels: Sequence[int]) -> np.ndarray:
+def basis(levels: Sequence[int]) -> np.ndarray:
+    """What a step of each dimension adds to an index, int32 `[dims]`."""
     return np.cumprod([1, *levels[:-1]]).astype(np.int32)
 
 

@@ -36,6 +36,16 @@ def _norm(x: jax.Array) -> jax.Array:
     return jnp.where(empty, 0.0, jnp.sqrt(jnp.where(empty, 1.0, squared)))
 
 
+def codes_used(indices: jax.Array, codes: int) -> jax.Array:
+    """1 for each code that a batch used, however often, else 0: float32 `[codes]`.
+
+    Args:
+      indices: of the codes that it used, of any shape.
+      codes: how many there are.
+    """
+    return jnp.zeros(codes).at[indices.ravel()].set(1.0)
+
+
 def replace_unused(
     codebook: jax.Array,
     counts: jax.Array,

@@ -56,13 +56,13 @@ def _spectral(sees: str) -> Critic:
     return Critic(make, MultiResolutionDiscriminator, ("sees",))
 
 
-# Conditions of a critic (bandwidths of a codec) are for weights of others: no batch has any. A
-# transposed block takes segments of one length alone.
+# Conditions of a critic (bandwidths of a codec) and other bands than DAC's are for weights of
+# others: no batch has any. A transposed block takes segments of one length alone.
 CRITICS: dict[str, Critic] = {
     "mpd": _plain(MultiPeriodDiscriminator, "conditions"),
     "msd": _plain(MultiScaleDiscriminator),
     "hifi_gan_plus": _plain(HifiGanPlusDiscriminator, "trains"),
-    "dac": _plain(DacDiscriminator),
+    "dac": _plain(DacDiscriminator, "bands"),
     "banded_stft": _plain(MultiBandedStftDiscriminator, "conditions"),
     "complex_stft": _plain(MultiScaleStftDiscriminator),
     "magnitude_stft": _plain(MultiResolutionMagnitudeDiscriminator),

@@ -21,7 +21,7 @@ from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
 from codecbwe_jax.fields import Count, Rate, Size, SizeOrNone
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.causal import CausalConv, with_past
-from codecbwe_jax.nn.nsvq import Nsvq, replace_unused
+from codecbwe_jax.nn.nsvq import Nsvq, codes_used, replace_unused
 from codecbwe_jax.systems.base import Features, Params
 from codecbwe_jax.systems.streaming import StreamingSystem
 
@@ -194,7 +194,7 @@ class BbwexNet(StreamingSystem):
             {"params": params}, padded, rngs={"noise": noise}, mutable=["codes"]
         )
         (indices,) = taken["codes"]["quantizer"]["indices"]
-        used = jnp.zeros(self.codes).at[indices.ravel()].set(1.0)
+        used = codes_used(indices, self.codes)
         return {"waveform": waveform[:, kept][:, : batch["target"].shape[1]], "codes_used": used}
 
     def training_state(self) -> dict[str, jax.Array]:

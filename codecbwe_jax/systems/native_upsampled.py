@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.decoders.dual_path_head import DualPathHead
 from codecbwe_jax.decoders.head_init import rescaled_head
+from codecbwe_jax.decoders.istft_head import IstftHead
+from codecbwe_jax.decoders.upsampler import SnakeUpsampler
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Positive
 from codecbwe_jax.systems.native import CLIP_AT_16_KHZ, NativeDecoder
@@ -49,12 +51,14 @@ class NativeUpsampled(NativeDecoder):
 
     @property
     def head(self) -> DualPathHead:
+        clip = CLIP_AT_16_KHZ * self.output_rate / 2 / INPUT_RATE
+        hop_length = self.output_hop_length // 2
         return DualPathHead(
-            self.output_hop_length // 2,
+            IstftHead(hop_length, clip, parent=None),
+            SnakeUpsampler(dtype=jnp.dtype(self.compute_dtype), parent=None),
+            IstftHead(hop_length, clip, parent=None),
             self.output_rate,
             self.crossover_hz,
-            CLIP_AT_16_KHZ * self.output_rate / 2 / INPUT_RATE,
-            jnp.dtype(self.compute_dtype),
             parent=None,
         )
 

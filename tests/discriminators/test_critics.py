@@ -43,3 +43,23 @@ def test_a_wrong_setting_is_named() -> None:
         build_critic("patch", {})
     with pytest.raises(UserError, match=r"critics\.dac: .*'widths'"):
         build_critic("dac", {"widths": 3})
+
+
+@pytest.mark.parametrize(("samples", "rate", "divisor"), [(1501, 44100, 2), (1000, 44100, 8)])
+def test_dac_hears_whole_samples_of_the_lower_rate(samples: int, rate: int, divisor: int) -> None:
+    """As julius: the part of a sample at the end is left out, and 44100 Hz over 8 is 5512 Hz."""
+    settings = {"rates": (divisor,), "periods": (), "windows": (), "sample_rate": rate}
+    critic = build_critic("dac", settings | {"rate_channels": (4,) * 6, "rate_groups": (1,) * 6})
+    wave = jax.ShapeDtypeStruct((1, samples), np.float32)
+    ((_, maps),) = jax.eval_shape(critic.init_with_output, jax.random.key(0), wave)[0]
+    assert maps[0].shape[1] == samples * (rate // divisor) // rate
+
+
+def test_banded_critic_takes_any_bands() -> None:
+    bands = ((0.0, 0.5), (0.25, 1.0))
+    settings = {"periods": (), "windows": (64,), "channels": 4, "bands": bands}
+    wave = jax.ShapeDtypeStruct((1, 256), np.float32)
+    critic = build_critic("dac", settings)
+    ((_, maps),) = jax.eval_shape(critic.init_with_output, jax.random.key(0), wave)[0]
+    assert len(maps) == 5 * len(bands)
+    assert [maps[0].shape[2], maps[5].shape[2]] == [16, 25]  # of 33 bins

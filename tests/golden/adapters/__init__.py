@@ -1,7 +1,9 @@
 """One adapter for each kind of golden case.
 
 An adapter takes a `Case` and returns what we compute under the case's tensor names, in the
-original's layout (`B, C, T`), as arrays or `Check`s.
+original's layout (`B, C, T`), as arrays or `Check`s. It knows of a case what its `small_config` and
+its inputs say; what we do not build is refused (`Settings.only`). What it computes it compiles as
+few programs: thousands of single operations take minutes.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ ADAPTERS = {
     **vocos.ADAPTERS,
 }
 
-# kind -> function of `full_config` that gives (rules, parameter shapes) at official size
+# kind -> function of `full_config` that gives the names and shapes of the official checkpoint
 FULL_NETWORKS = {
     **ap_bwe.FULL_NETWORKS,
     **bigvgan.FULL_NETWORKS,
@@ -48,7 +50,9 @@ FULL_NETWORKS = {
     **codec_parts.FULL_NETWORKS,
     **critics.FULL_NETWORKS,
     **discriminators.FULL_NETWORKS,
+    **heads.FULL_NETWORKS,
     **hifi_gan_bwe.FULL_NETWORKS,
+    **musichifi.FULL_NETWORKS,
     **streaming.FULL_NETWORKS,
     **vocos.FULL_NETWORKS,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,13 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from codecbwe_jax.audio.stft import phase, stft
-from codecbwe_jax.interop.weights import from_torch, to_torch
-from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR, ApBwe, polar
+from codecbwe_jax.systems.ap_bwe import ApBwe, polar, seen
 from tests.golden.case import Case, Check
-from tests.golden.networks import swap
+from tests.golden.networks import Values, load, names, run, swap
 
 
-def build(config: dict[str, Any]) -> ApBwe:
+def build(config: Mapping[str, Any]) -> ApBwe:
     return ApBwe(
         input_rate=config["lr_sampling_rate"],
         output_rate=config["hr_sampling_rate"],
@@ -31,97 +32,113 @@ def shapes(system: ApBwe) -> Any:
     return jax.eval_shape(system.init, jax.random.key(0))
 
 
-def ap_bwe(case: Case) -> dict[str, Any]:
+def ap_bwe(case: Case) -> Values:
     system = build(case.small)
-    params = from_torch(system.torch_rules, case.weights, shapes(system))
-    again = to_torch(system.torch_rules, params)
-    assert all(np.array_equal(case.weights[k], v) for k, v in again.items())
+    params = load(system.torch_rules, case.weights, shapes(system))
 
-    def network(mag: np.ndarray, pha: np.ndarray) -> tuple[dict, dict]:
-        out, state = system.network.apply(
-            {"params": params},
-            swap(mag),
-            swap(pha),
-            capture_intermediates=True,
-            mutable="intermediates",
-        )
-        return out, {
-            k: v["__call__"][0] for k, v in state["intermediates"].items() if k != "__call__"
+    @jax.jit
+    def network(log_amplitude: Any, angles: Any) -> dict[str, jax.Array]:
+        out = system.network.apply({"params": params}, log_amplitude, angles)
+        return out | {
+            "phase": phase(jax.lax.complex(out["real"], out["imag"])),
+            "spectrum": polar(out["log_amplitude"], out["real"], out["imag"]),
         }
 
-    def spectrum(out: dict) -> jax.Array:
-        return polar(out["log_amplitude"], out["real"], out["imag"])
+    @jax.jit
+    def analysis(wave: np.ndarray, real: np.ndarray, imag: np.ndarray) -> list[jax.Array]:
+        z = stft(wave, system.n_fft, system.hop_length, system.win_length)
+        stored = jax.lax.complex(real.swapaxes(1, 2), imag.swapaxes(1, 2))
+        return [z.real, z.imag, phase(z), *seen(stored, system.phase_floor)]
 
-    def outputs(prefix: str) -> dict[str, Any]:
-        out, _ = network(case.io[f"{prefix}mag_nb"], case.io[f"{prefix}pha_nb"])
-        angle = phase(jax.lax.complex(out["real"], out["imag"]))
-        return {
-            f"{prefix}mag_wb": swap(out["log_amplitude"]),
-            f"{prefix}pha_wb": Check(swap(angle), wrapped=True),
-        }
-
+    @jax.jit
     def synthesis(mag: np.ndarray, pha: np.ndarray) -> jax.Array:
-        mag, pha = swap(mag), swap(pha)
+        mag, pha = mag.swapaxes(1, 2), pha.swapaxes(1, 2)
         return system.synthesise(polar(mag, jnp.cos(pha), jnp.sin(pha)))
 
-    def analysis(wave: np.ndarray, real: str, imag: str, prefix: str) -> dict[str, Any]:
-        z = stft(wave, system.n_fft, system.hop_length, system.win_length)
-        stored = jax.lax.complex(swap(case.io[real]), swap(case.io[imag]))
+    def path(wave: np.ndarray, prefix: str, name: str, audio: str) -> Values:
+        """A waveform's way, each stage from the stored tensors: the phase of empty bins and of the
+        symmetric first frame is rounding noise in any implementation."""
+        real, imag = case.io[f"{name}_real"], case.io[f"{name}_imag"]
+        z_real, z_imag, turned, log_amplitude, angles = analysis(wave, real, imag)
+        mag, pha = case.io[f"{prefix}_mag_nb"], case.io[f"{prefix}_pha_nb"]
+        out = network(swap(mag), swap(pha))
+        full = np.hypot(real, imag) > 1e-2 * np.hypot(real, imag).max()
+        full[..., 0] = False
         return {
-            real: swap(z.real),
-            imag: swap(z.imag),
-            f"{prefix}mag_nb": swap(jnp.log(jnp.abs(stored) + AMPLITUDE_FLOOR)),
-            f"{prefix}pha_nb": Check(swap(phase(stored)), wrapped=True),
+            f"{name}_real": swap(z_real),
+            f"{name}_imag": swap(z_imag),
+            f"{prefix}_mag_nb": swap(log_amplitude),
+            f"{prefix}_pha_nb": Check(swap(angles), wrapped=True),
+            f"{prefix}_pha_nb@of_waveform": Check(
+                swap(turned), where=full, wrapped=True, reason="full bins after the first frame"
+            ),
+            f"{prefix}_mag_wb": swap(out["log_amplitude"]),
+            f"{prefix}_pha_wb": Check(swap(out["phase"]), wrapped=True),
+            audio: synthesis(case.io[f"{prefix}_mag_wb"], case.io[f"{prefix}_pha_wb"]),
         }
 
-    out, inner = network(case.given("mag_nb"), case.given("pha_nb"))
-    z = spectrum(out)
-    angle = phase(jax.lax.complex(out["real"], out["imag"]))
-    results: dict[str, Any] = {
+    low, wide = case.given("wav_in"), case.given("wide_in")
+    results = inside(case, system, params, network) | {
+        "istft_of_net_outputs": synthesis(case.io["net_mag_wb"], case.io["net_pha_wb"]),
+        "wav_up": jax.jit(system.upsample)(low),
+    }
+    results |= path(case.io["wav_up"], "wavepath", "stft", "wav_out")
+    results |= path(wide, "wide", "wide_stft", "wide_wav_out")
+    return results | end_to_end(case, system, params, network)
+
+
+def inside(case: Case, system: ApBwe, params: Any, network: Any) -> Values:
+    """The network's inside."""
+    given = swap(case.given("mag_nb")), swap(case.given("pha_nb"))
+    _, inner = run(system.network, params, *given)
+    out = network(*given)
+    spectrum = np.asarray(out["spectrum"])
+    results = {
         "net_mag_residual": swap(inner["linear_post_mag"]),
         "net_pha_r": swap(inner["linear_post_pha_r"]),
         "net_pha_i": swap(inner["linear_post_pha_i"]),
         "net_mag_wb": swap(out["log_amplitude"]),
-        "net_pha_wb": Check(swap(angle), wrapped=True),
-        "net_com_wb": np.stack([swap(z.real), swap(z.imag)], axis=-1),
-        "istft_of_net_outputs": synthesis(case.io["net_mag_wb"], case.io["net_pha_wb"]),
+        "net_pha_wb": Check(swap(out["phase"]), wrapped=True),
+        "net_com_wb": np.stack([swap(spectrum.real), swap(spectrum.imag)], axis=-1),
     }
     for stream in ("mag", "pha"):
         for place in ("pre", "post"):
             results[f"net_norm_{place}_{stream}"] = swap(inner[f"norm_{place}_{stream}"])
         for i in range(system.layers):
             results[f"net_block{i}_{stream}"] = swap(inner[f"convnext_{stream}_{i}"])
-
-    # The path from a low-rate waveform, stage by stage from the stored tensors: the phase of
-    # empty bins and of the symmetric first frame is rounding noise in any implementation.
-    low = case.given("wav_in")
-    results["wav_up"] = system.upsample(low)
-    results |= analysis(case.io["wav_up"], "stft_real", "stft_imag", "wavepath_")
-    results |= outputs("wavepath_")
-    results["wav_out"] = synthesis(case.io["wavepath_mag_wb"], case.io["wavepath_pha_wb"])
-    results["wav_out@end_to_end"] = Check(
-        system.extend(params, low, jax.random.key(0)),
-        samples=case.sample_range("narrow path wav"),
-        figure="narrow path wav",
-    )
-
-    wide = case.given("wide_in")
-    results |= analysis(wide, "wide_stft_real", "wide_stft_imag", "wide_")
-    results |= outputs("wide_")
-    results["wide_wav_out"] = synthesis(case.io["wide_mag_wb"], case.io["wide_pha_wb"])
-    features = system.analyse(wide)
-    out = system.network.apply({"params": params}, features["log_amplitude"], features["phase"])
-    results["wide_wav_out@end_to_end"] = Check(
-        system.synthesise(spectrum(out)),
-        samples=case.sample_range("wide path wav"),
-        figure="wide path wav",
-    )
     return results
 
 
-def full_network(config: dict[str, Any]) -> tuple[Any, Any]:
+def end_to_end(case: Case, system: ApBwe, params: Any, network: Any) -> Values:
+    """`extend`: of the wide-band input, whose bins are all full, against the original's waveform;
+    and at the case's rates of white noise, against its stages one by one."""
+    case.leave_out("wav_out@extend", "made of empty bins' phases: see wav_out@of_noise")
+    same = dataclasses.replace(system, input_rate=system.output_rate)
+    low = np.random.default_rng(0).standard_normal(case.io["wav_in"].shape).astype(np.float32)
+    key = jax.random.key(0)
+    wide = jax.jit(system.upsample)(low)
+    features = jax.jit(system.analyse)(wide)
+    out = network(features["log_amplitude"], features["phase"])
+    stages = jax.jit(system.synthesise)(out["spectrum"])
+    narrow = "narrow path wav"
+    return {
+        "wide_wav_out@extend": Check(
+            jax.jit(same.extend)(params, case.io["wide_in"], key),
+            samples=case.sample_range("wide path wav"),
+            figure="wide path wav",
+        ),
+        "wav_out@of_noise": Check(
+            jax.jit(system.extend)(params, low, key),
+            against=stages,
+            samples=case.sample_range(narrow),
+            figure=0.0,
+        ),
+    }
+
+
+def full_network(config: Mapping[str, Any]) -> dict[str, list[int]]:
     system = build(config)
-    return system.torch_rules, shapes(system)
+    return names(system.torch_rules, shapes(system))
 
 
 ADAPTERS = {"ap_bwe": ap_bwe}

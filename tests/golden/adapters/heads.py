@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from codecbwe_jax.audio.pqmf import Pqmf
@@ -13,8 +14,10 @@ from codecbwe_jax.audio.stft import istft
 from codecbwe_jax.decoders.head_init import rescaled_head
 from codecbwe_jax.decoders.istft_head import IstftHead
 from codecbwe_jax.decoders.multiband_init import analysis_response
+from codecbwe_jax.interop.weights import Rule
 from tests.golden.case import Case, Check
-from tests.golden.networks import Values
+from tests.golden.networks import Names, Values, names, run, shapes
+from tests.golden.settings import Settings
 
 # our names of the recipes
 RECIPES = {
@@ -28,27 +31,35 @@ def head_interpolation(case: Case) -> Values:
     c = case.small
     old = {"kernel": case.weights["out.weight"].T, "bias": case.weights["out.bias"]}
     hidden = case.given("hidden")[None]
-    results: Values = {
-        "old_head_out": hidden[0] @ old["kernel"] + old["bias"],
-        "old_audio": audio(old, hidden, c["hop"], 1.0),
-    }
+    c.follows("dim", hidden.shape[2])
+    c.follows("n_fft", len(old["bias"]) - 2)
+    old_audio, linear = sounded(old, hidden, c["hop"], 1.0)
+    results: Values = {"old_head_out": linear, "old_audio": old_audio}
     for n_fft in c["targets"]:
         ratio = n_fft / c["n_fft"]  # bins stay where they are in Hz
+        hop = round(ratio * c["hop"])
         for name, recipe in RECIPES.items():
             prefix = f"n_fft{n_fft}/{name}"
             new = rescaled_head(old, ratio, n_fft, recipe)
             results |= rows(prefix, new, prefix)
             if recipe == "equal_hz":
-                results[f"{prefix}/audio"] = audio(new, hidden, n_fft // 4, ratio)
-                results[f"{prefix}_lowband_only/audio"] = audio(
-                    muted(new, c["n_fft"] // 2 + 1), hidden, n_fft // 4, ratio
-                )
-    real = {"kernel": case.given("real1282/weight").T, "bias": case.given("real1282/bias")}
-    for size in (1922, 2562, 3842):
-        new = rescaled_head(real, size / 1282, size - 2, "interpolate")
-        results |= rows(
-            f"real1282/paper_joint_{size}", new, f"real1282_to_{size}_vs_float64_formula"
-        )
+                low = muted(new, c["n_fft"] // 2 + 1)
+                results[f"{prefix}/audio"] = sounded(new, hidden, hop, ratio)[0]
+                results[f"{prefix}_lowband_only/audio"] = sounded(low, hidden, hop, ratio)[0]
+    for name in [n for n in case.io if re.fullmatch(r"real\d+/weight", n)]:
+        results |= of_real_head(case, name.removesuffix("/weight"))
+    return results
+
+
+def of_real_head(case: Case, name: str) -> Values:
+    """A published head at other sizes."""
+    real = {"kernel": case.given(f"{name}/weight").T, "bias": case.given(f"{name}/bias")}
+    results: Values = {}
+    for tensor in case.io:
+        if found := re.fullmatch(rf"({name}/paper_joint_(\d+))/weight", tensor):
+            size = int(found[2])
+            new = rescaled_head(real, size / len(real["bias"]), size - 2, "interpolate")
+            results |= rows(found[1], new, f"{name}_to_{size}_vs_float64_formula")
     return results
 
 
@@ -67,41 +78,61 @@ def muted(head: Mapping[str, np.ndarray], first: int) -> dict[str, np.ndarray]:
     return {"kernel": kernel, "bias": bias}
 
 
-def audio(head: Mapping[str, Any], hidden: np.ndarray, hop: int, ratio: float) -> np.ndarray:
-    network = IstftHead(hop, clip=100.0 * ratio)
-    return np.asarray(network.apply({"params": {"linear": head}}, jnp.asarray(hidden)))[0]
+def sounded(
+    head: Mapping[str, Any], hidden: np.ndarray, hop: int, ratio: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Waveform of the first item, and its layer's outputs."""
+    network = IstftHead(hop, 100.0 * ratio, len(head["bias"]) - 2)
+    waveform, inner = run(network, {"linear": dict(head)}, hidden)
+    return np.asarray(waveform)[0], np.asarray(inner["linear"])[0]
 
 
 def multiband_istft_pqmf(case: Case) -> Values:
     results: Values = {}
     for c in case.small["geometries"]:
-        name, k = c["name"], c["subbands"]
-        bank = Pqmf(k, c["taps"], c["cutoff_ratio"], c["beta"])
-        given = case.given(f"in.{name}.spec")  # [B, bands, bins, frames, 2]
+        c.changes_nothing("rate")
+        given = case.given(f"in.{c['name']}.spec")  # [B, bands, bins, frames, 2]
         spectra = (given[..., 0] + 1j * given[..., 1]).swapaxes(2, 3)
-        batch, _, frames, bins = spectra.shape
-        waves = istft(
-            jnp.asarray(spectra.reshape(-1, frames, bins)),
-            c["n_fft"],
-            c["hop_length"],
-            padding="same",
-        )
-        bands = waves.reshape(batch, k, -1)
-        in_old_band = np.arange(bins) / ((bins - 1) * k)
-        results |= {
-            f"{name}.bands": bands,
-            f"{name}.audio": bank.synthesis(bands.swapaxes(1, 2))[:, None],
-            f"{name}.band0_response": parts(analysis_response(bank, 0, in_old_band)),
-            f"{name}.band1_leak_response": parts(analysis_response(bank, 1, in_old_band)),
-        }
+        c.follows("frames", spectra.shape[2])
+        results |= {f"{c['name']}.{k}": v for k, v in in_bands(c, spectra).items()}
     return results
+
+
+def in_bands(c: Settings, spectra: np.ndarray) -> Values:
+    """Band spectra `[B, bands, frames, bins]` to a waveform, and the bank's responses."""
+    bands, bins = c["subbands"], spectra.shape[3]
+    bank = Pqmf(bands, c["taps"], c["cutoff_ratio"], c["beta"])
+    n_fft, hop_length = c["n_fft"], c["hop_length"]
+
+    @jax.jit
+    def joined(spectra: jax.Array) -> list[jax.Array]:
+        flat = spectra.reshape(-1, *spectra.shape[2:])
+        waves = istft(flat, n_fft, hop_length, padding="same")
+        waves = waves.reshape(spectra.shape[0], bands, -1)
+        return [waves, bank.synthesis(waves.swapaxes(1, 2))[:, None]]
+
+    waves, audio = joined(spectra)
+    in_old_band = np.arange(bins) / ((bins - 1) * bands)
+    return {
+        "bands": waves,
+        "audio": audio,
+        "band0_response": parts(analysis_response(bank, 0, in_old_band)),
+        "band1_leak_response": parts(analysis_response(bank, 1, in_old_band)),
+    }
 
 
 def parts(z: np.ndarray) -> np.ndarray:
     return np.stack([z.real, z.imag], axis=-1)
 
 
+def full_head(c: Settings) -> Names:
+    """Of the codec at 16 kHz."""
+    head = IstftHead(c["16k"]["hop"], n_fft=c["16k"]["n_fft"])
+    return names((Rule("linear", "out", "dense"),), shapes(head, (1, 4, c["dim"])))
+
+
 ADAPTERS = {
     "head_interpolation": head_interpolation,
     "multiband_istft_pqmf": multiband_istft_pqmf,
 }
+FULL_NETWORKS = {"head_interpolation": full_head}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from codecbwe_jax.losses.spectral import amplitude_mse, anti_wrap, complex_mse, 
 from codecbwe_jax.losses.stft import log_magnitude_distance, multi_resolution_stft
 from codecbwe_jax.losses.waveform import si_sdr, waveform_l1
 from tests.golden.case import Case, Check
+from tests.golden.settings import plain
 
 
 def ap_bwe_losses(case: Case) -> dict[str, Any]:
@@ -52,9 +54,12 @@ def ap_bwe_losses(case: Case) -> dict[str, Any]:
         return sum(w * values[name] for name, w in weights.items())
 
     inputs = swapped("mag_gen"), swapped("pha_gen")
-    values = terms(*inputs)
-    gradients = jax.grad(total, (0, 1))(*inputs)
-    z = values.pop("com_gen").swapaxes(1, 2)
+    for size, key in zip(mag.shape, "BTF", strict=True):
+        case.small.follows(key, size)
+    values, whole, gradients = jax.jit(
+        lambda *x: (terms(*x), total(*x), jax.grad(total, (0, 1))(*x))
+    )(*inputs)
+    z = np.asarray(values.pop("com_gen")).swapaxes(1, 2)
     maps: dict[str, list[list]] = {"real": [], "gen": []}
     logits: dict[str, list] = {"real": [], "gen": []}
     for side in ("real", "gen"):
@@ -64,15 +69,22 @@ def ap_bwe_losses(case: Case) -> dict[str, Any]:
             maps[side].append([])
             while f"fmap_{side}_{i}_{len(maps[side][i])}" in case.io:
                 maps[side][i].append(case.given(f"fmap_{side}_{i}_{len(maps[side][i])}"))
+
+    @jax.jit
+    def of_critics(maps: Any, logits: Any) -> dict[str, jax.Array]:
+        return {
+            "out_feature": feature_matching(maps["real"], maps["gen"]),
+            "out_disc_hinge": hinge_discriminator(logits["real"], logits["gen"]),
+            "out_gen_hinge": hinge_generator(logits["gen"]),
+        }
+
     return {f"out_{name}": value for name, value in values.items()} | {
-        "com_gen": jnp.stack([z.real, z.imag], -1),
-        "out_spectral_total": total(*inputs),
-        "grad_mag_gen": gradients[0].swapaxes(1, 2),
-        "grad_pha_gen": gradients[1].swapaxes(1, 2),
+        "com_gen": np.stack([z.real, z.imag], -1),
+        "out_spectral_total": whole,
+        "grad_mag_gen": np.asarray(gradients[0]).swapaxes(1, 2),
+        "grad_pha_gen": np.asarray(gradients[1]).swapaxes(1, 2),
         "antiwrap_y": anti_wrap(case.given("antiwrap_x")),
-        "out_feature": feature_matching(maps["real"], maps["gen"]),
-        "out_disc_hinge": hinge_discriminator(logits["real"], logits["gen"]),
-        "out_gen_hinge": hinge_generator(logits["gen"]),
+        **of_critics(maps, logits),
     }
 
 
@@ -90,13 +102,18 @@ def hifigan_mel(case: Case) -> dict[str, Any]:
         floor=1e-5,
         power_floor=1e-9,
     )
-    y, y_hat = case.given("in.y"), case.given("in.y_hat")
-    return {
-        "mel_y": log_mel(y, settings).swapaxes(1, 2),
-        "mel_y_hat": log_mel(y_hat, settings).swapaxes(1, 2),
-        "loss.l1": log_mel_l1(y, y_hat, settings),
-        "grad": jax.grad(lambda w: log_mel_l1(y, w, settings))(y_hat),
-    }
+
+    @jax.jit
+    def compute(y: jax.Array, y_hat: jax.Array) -> dict[str, jax.Array]:
+        loss, gradient = jax.value_and_grad(lambda w: log_mel_l1(y, w, settings))(y_hat)
+        return {
+            "mel_y": log_mel(y, settings).swapaxes(1, 2),
+            "mel_y_hat": log_mel(y_hat, settings).swapaxes(1, 2),
+            "loss.l1": loss,
+            "grad": gradient,
+        }
+
+    return compute(case.given("in.y"), case.given("in.y_hat"))
 
 
 def vocos_mel_loss(case: Case) -> dict[str, Any]:
@@ -104,21 +121,29 @@ def vocos_mel_loss(case: Case) -> dict[str, Any]:
     settings = MelSettings(
         c["sample_rate"], c["n_fft"], c["hop_length"], c["n_mels"], scale="htk", floor=1e-7
     )
-    y, y_hat = case.given("in.y"), case.given("in.y_hat")
     stored = case.weights["loss.mel_spec.mel_scale.fb"]
     # torchaudio designs its filters in float32
     np.testing.assert_allclose(settings.filterbank(), stored, atol=2e-5)
-    return {
-        "mel": mel(y, settings).swapaxes(1, 2),
-        "mel_hat": mel(y_hat, settings).swapaxes(1, 2),
-        "loss": log_mel_l1(y, y_hat, settings),
-        "grad_y_hat": jax.grad(lambda w: log_mel_l1(y, w, settings))(y_hat),
-    }
+
+    @jax.jit
+    def compute(y: jax.Array, y_hat: jax.Array) -> dict[str, jax.Array]:
+        loss, gradient = jax.value_and_grad(lambda w: log_mel_l1(y, w, settings))(y_hat)
+        return {
+            "mel": mel(y, settings).swapaxes(1, 2),
+            "mel_hat": mel(y_hat, settings).swapaxes(1, 2),
+            "loss": loss,
+            "grad_y_hat": gradient,
+        }
+
+    return compute(case.given("in.y"), case.given("in.y_hat"))
 
 
 def dac_losses(case: Case) -> dict[str, Any]:
     rate, c, s = case.small["sample_rate"], case.small["mel"], case.small["stft"]
-    assert (c["pow"], c["mag_weight"], c["log_weight"]) == (1.0, 0.0, 1.0), "DAC's own weights"
+    for entries, key, weight in ((c, "mag_weight", 0.0), (c, "log_weight", 1.0), (c, "pow", 1.0)):
+        entries.only(key, weight)
+    s.only("mag_weight", 1.0)
+    s.only("log_weight", 1.0)
     scales = {
         "n_mels": c["n_mels"],
         "windows": c["window_lengths"],
@@ -126,32 +151,38 @@ def dac_losses(case: Case) -> dict[str, Any]:
         "f_max": c["mel_fmax"],
         "floor": c["clamp_eps"],
     }
+    columns = zip(*(scales[k] for k in ("n_mels", "windows", "f_min", "f_max")), strict=True)
+    mels = [MelSettings(rate, w, w // 4, n, f_min=a, f_max=b) for n, w, a, b in columns]
     y, y_hat = case.given("in.y")[:, 0], case.given("in.y_hat")[:, 0]
 
     @jax.jit
-    def mel_loss(prediction: jax.Array) -> jax.Array:
-        return multi_scale_mel(y, prediction, rate, **scales)
+    def mel_loss(y: jax.Array, prediction: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jax.value_and_grad(lambda x: multi_scale_mel(y, x, rate, **scales))(prediction)
 
-    @jax.jit
-    def stft_loss(prediction: jax.Array) -> jax.Array:
+    def stft_loss(prediction: jax.Array, y: jax.Array) -> jax.Array:
         return log_magnitude_distance(y, prediction, s["window_lengths"], s["clamp_eps"], s["pow"])
 
+    @jax.jit
+    def others(y: jax.Array, y_hat: jax.Array) -> dict[str, jax.Array]:
+        value, gradient = jax.value_and_grad(stft_loss)(y_hat, y)
+        return {
+            "loss.stft": value,
+            "grad.stft": gradient[:, None],
+            "loss.waveform_l1": waveform_l1(y, y_hat),
+            # the original calls its estimate the reference
+            "loss.sisdr": -jnp.mean(si_sdr(y_hat, y, zero_mean=True)),
+            **{f"mel_y.{i}": mel(y, m).swapaxes(1, 2)[:, None] for i, m in enumerate(mels)},
+        }
+
     silence = np.zeros_like(y)
-    results: dict[str, Any] = {
-        f"mel_y.{i}": mel(y, MelSettings(rate, w, w // 4, n)).swapaxes(1, 2)[:, None]
-        for i, (n, w) in enumerate(zip(c["n_mels"], c["window_lengths"], strict=True))
-    }
-    return results | {
-        "loss.mel": mel_loss(y_hat),
-        "grad.mel": jax.grad(mel_loss)(y_hat)[:, None],
-        "loss.stft": stft_loss(y_hat),
-        "grad.stft": jax.grad(stft_loss)(y_hat)[:, None],
-        "loss.waveform_l1": waveform_l1(y, y_hat),
-        # the original calls its estimate the reference
-        "loss.sisdr": -jnp.mean(si_sdr(y_hat, y, zero_mean=True)),
-        "silent_prediction.loss.mel": mel_loss(silence),
-        "silent_prediction.grad.mel": jax.grad(mel_loss)(silence)[:, None],
-        "silent_both.loss.mel": multi_scale_mel(silence, silence, rate, **scales),
+    value, gradient = mel_loss(y, y_hat)
+    silent, silent_gradient = mel_loss(y, silence)
+    return others(y, y_hat) | {
+        "loss.mel": value,
+        "grad.mel": gradient[:, None],
+        "silent_prediction.loss.mel": silent,
+        "silent_prediction.grad.mel": silent_gradient[:, None],
+        "silent_both.loss.mel": mel_loss(silence, silence)[0],
     }
 
 
@@ -159,6 +190,7 @@ def auraloss_mrstft(case: Case) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for settings in case.small["losses"]:
         name = settings["name"]
+        settings.only("scale", None, "mel")
         banks = fir = None
         if settings.get("scale") == "mel":
             banks = [
@@ -171,7 +203,7 @@ def auraloss_mrstft(case: Case) -> dict[str, Any]:
             # a least-squares fit solved in float64: equal to rounding
             np.testing.assert_allclose(fir, stored.reshape(-1), atol=1e-6)
 
-        def loss(x: jax.Array, y: jax.Array, s: dict = settings, banks=banks, fir=fir) -> Any:
+        def loss(x: jax.Array, y: jax.Array, s: Any = settings, banks=banks, fir=fir) -> Any:
             x, y = (w.reshape(-1, w.shape[-1]) for w in (x, y))
             if fir is not None:
                 x, y = (jax.vmap(lambda w: jnp.convolve(w, fir, mode="same"))(v) for v in (x, y))
@@ -221,46 +253,42 @@ def subband_stft_loss(case: Case) -> dict[str, Any]:
     return results
 
 
-BALANCED = {
-    "l1": lambda x, target, mix: jnp.mean(jnp.abs(x - target)),
-    "l2": lambda x, target, mix: 3 * jnp.mean((x - target) ** 2),
-    "mix": lambda x, target, mix: 50 * jnp.mean(jnp.tanh(x @ mix)),
-    "tiny": lambda x, target, mix: 1e-6 * jnp.sum(x**2),
-}
-
-
 def encodec_balancer(case: Case) -> dict[str, Any]:
     results: dict[str, Any] = {}
-    for run in case.small["runs"]:
-        name, weights = run["name"], run["weights"]
-        target, mix = case.given(f"{name}.in.target"), case.given(f"{name}.in.mix")
+    for c in case.small["runs"]:
+        name, weights = c["name"], plain(c["weights"])
+        settings = {
+            "total_norm": c.get("total_norm", 1.0),
+            "ema_decay": c.get("ema_decay", 0.999),
+            "per_item": c.get("per_batch_item", True),
+            "rescale": c.get("rescale_grads", True),
+            "epsilon": c.get("epsilon", 1e-12),
+        }
+        step_by = jax.jit(lambda g, s, w=weights, k=settings: balance(g, w, s, **k))
+        for tensor in case.io:  # what the losses and their gradients were made of
+            if tensor.startswith((f"{name}.in.", f"{name}.step")) and re.search(
+                r"\.in\.|\.(loss|grad)\.", tensor
+            ):
+                case.given(tensor)
         state = initial_state(weights)
-        for step in range(run["steps"]):
+        for step in range(c["steps"]):
             prefix = f"{name}.step{step}"
-            x = case.given(f"{prefix}.in.output")
-            pairs = {n: jax.value_and_grad(BALANCED[n])(x, target, mix) for n in weights}
-            gradients = {n: g for n, (_, g) in pairs.items()}
-            mixed, state, figures = balance(
-                gradients,
-                weights,
-                state,
-                total_norm=run.get("total_norm", 1.0),
-                ema_decay=run.get("ema_decay", 0.999),
-                per_item=run.get("per_batch_item", True),
-                rescale=run.get("rescale_grads", True),
-            )
+            gradients = {n: case.given(f"{prefix}.grad.{n}") for n in weights}
+            shape = next(iter(gradients.values())).shape
+            c.follows("batch", shape[0])
+            c.follows("samples", shape[-1])
+            before = state
+            mixed, state, figures = step_by(gradients, state)
             results[f"{prefix}.out_grad"] = mixed
             total = sum(f["norm"] for f in figures.values())
-            for n, gradient in gradients.items():
-                norms = jnp.sqrt(jnp.sum(gradient**2, (1, 2)))
-                whole = jnp.sqrt(jnp.sum(gradient**2))
+            for n, found in figures.items():
+                # what a step adds to its running sum
+                norm = state[n]["total"] - settings["ema_decay"] * before[n]["total"]
                 monitored = {
-                    "loss": pairs[n][0],
-                    "grad": gradient,
-                    "norm": jnp.mean(norms) if run.get("per_batch_item", True) else whole,
-                    "avg_norm": figures[n]["norm"],
-                    "scale": figures[n]["scale"],
-                    "ratio": figures[n]["norm"] / total,
+                    "norm": norm,
+                    "avg_norm": found["norm"],
+                    "scale": found["scale"],
+                    "ratio": found["norm"] / total,
                 }
                 results |= {f"{prefix}.{key}.{n}": value for key, value in monitored.items()}
     return {name: value for name, value in results.items() if name in case.io}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,24 +10,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
+from codecbwe_jax.errors import UserError
 from codecbwe_jax.interop.weights import from_torch
 from codecbwe_jax.nn.snake import AntiAliasedSnake, kaiser_sinc_taps, snake, upsample
 from codecbwe_jax.systems.musichifi_bwe import RESAMPLER, MusicHifiBwe
 from tests.golden.case import Case
-from tests.golden.networks import Values, run, swap
+from tests.golden.networks import Names, Values, folded, names, run, swap, tuples
+from tests.golden.settings import NotSupportedError, Settings
 
 
-def build(c: Mapping[str, Any]) -> MusicHifiBwe:
-    return MusicHifiBwe(
-        channels=c["hidden"],
-        up_factors=tuple(c["up_factors"]),
-        up_kernels=tuple(c["up_kernels"]),
-        kernels=tuple(c["res_kernels"]),
-        dilations=tuple(tuple(d) for d in c["res_dilations"]),
-        n_fft=c["n_fft"],
-        hop_length=c["hop"],
-        n_mels=c["num_mel"],
-    )
+def build(c: Settings) -> MusicHifiBwe:
+    settings = {
+        "channels": c["hidden"],
+        "up_factors": tuples(c["up_factors"]),
+        "up_kernels": tuples(c["up_kernels"]),
+        "kernels": tuples(c["res_kernels"]),
+        "dilations": tuples(c["res_dilations"]),
+        "n_fft": c["n_fft"],
+        "hop_length": c["hop"],
+        "n_mels": c["num_mel"],
+    }
+    try:
+        return MusicHifiBwe(**settings)
+    except UserError as refusal:
+        raise NotSupportedError(str(refusal)) from None
 
 
 def parameters(case: Case, system: MusicHifiBwe) -> Any:
@@ -42,24 +47,24 @@ def parameters(case: Case, system: MusicHifiBwe) -> Any:
 
 
 def musichifi_bwe(case: Case) -> Values:
+    case.small.only("channels", 1)  # two are extended one by one, after mixing
     system = build(case.small)
     params = parameters(case, system)
     x = case.given("x")[:, 0]
-    mel = system.log_mel(params, x)
+    mel = jax.jit(system.log_mel)(params, x)
     residual, inner = run(system.network, params["generator"], mel)
     padded = np.pad(x, ((0, 0), (0, -x.shape[1] % system.hop_length)))
-    magnitudes = np.asarray(swap(system.magnitudes(x)))
-    kernel, width = sinc_kernel(1, 3, SINC_FILTERS[RESAMPLER])
+    magnitudes = swap(jax.jit(system.magnitudes)(x))
+    ratio = system.output_rate // system.input_rate
+    kernel, width = sinc_kernel(1, ratio, SINC_FILTERS[RESAMPLER])
     # the filter at the high rate, whose samples the phases take in turn
-    whole = kernel[:, : 2 * width + 1][:, ::-1].T.reshape(-1) / 3
-    middle, side = 3 * width, case.io["resample_filter"].size // 2
-    whole = whole[middle - side : middle + side + 1]
+    whole = kernel[:, : 2 * width + 1][:, ::-1].T.reshape(-1)[: 2 * ratio * width + 1] / ratio
     results: Values = {
         "mel": np.asarray(swap(mel))[:, None],
-        "mag_sub": magnitudes[:, :: -(-magnitudes.shape[1] // case.io["mag_sub"].shape[1])],
+        "mag_sub": magnitudes[:, ::4],  # the case keeps every fourth bin
         "residual": np.asarray(residual)[:, None],
-        "skip": np.asarray(system.skip(padded))[:, None],
-        "y": np.asarray(system.extend(params, x, None))[:, None],
+        "skip": np.asarray(jax.jit(system.skip)(padded))[:, None],
+        "y": np.asarray(jax.jit(lambda p, x: system.extend(p, x, None))(params, x))[:, None],
         "kaiser_up_filter": kaiser_sinc_taps()[None, None],
         "kaiser_down_filter": kaiser_sinc_taps()[None, None],
         "resample_filter": whole[None, None],
@@ -80,19 +85,28 @@ def flat(case: Case, name: str, value: Any) -> np.ndarray:
 
 def one_activation(case: Case, generator: Any) -> Values:
     """The first activation by itself."""
-    x = swap(case.given("act_in"))
     own = generator["resblocks_0"]["activations_0"]
-    alpha, beta = (np.exp(own[name]) for name in ("alpha", "beta"))
-    phases = upsample(x)
 
-    def joined(parts: Any) -> np.ndarray:
-        return swap(jnp.stack(parts, axis=2).reshape(x.shape[0], -1, x.shape[2]))
+    @jax.jit
+    def compute(x: jax.Array) -> list[jax.Array]:
+        def joined(parts: Any) -> jax.Array:
+            return jnp.stack(parts, axis=2).reshape(x.shape[0], -1, x.shape[2])
 
-    return {
-        "act_up": joined(phases),
-        "act_snake": joined([snake(p, alpha, beta) for p in phases]),
-        "act_out": swap(AntiAliasedSnake().apply({"params": own}, x)),
-    }
+        phases = upsample(x)
+        bent = [snake(p, jnp.exp(own["alpha"]), jnp.exp(own["beta"])) for p in phases]
+        return [joined(phases), joined(bent), AntiAliasedSnake().apply({"params": own}, x)]
+
+    values = compute(swap(case.given("act_in")))
+    return dict(zip(("act_up", "act_snake", "act_out"), map(swap, values), strict=True))
+
+
+def full_musichifi(c: Settings) -> Names:
+    """For one channel, with folded weights; the released network takes two at once."""
+    system = build(c)
+    ours = folded(names(system.torch_rules, jax.eval_shape(system.init, jax.random.key(0))))
+    ours |= {name: list(value.shape) for name, value in system.torch_constants.items()}
+    return {f"mono/{k}": v for k, v in ours.items()}
 
 
 ADAPTERS = {"musichifi_bwe": musichifi_bwe}
+FULL_NETWORKS = {"musichifi_bwe": full_musichifi}

@@ -13,56 +13,71 @@ from codecbwe_jax.audio.sinc import SINC_FILTERS, SincFilter, sinc_kernel
 from codecbwe_jax.audio.stft import istft
 from codecbwe_jax.audio.window import hann
 from tests.golden.case import Case
+from tests.golden.networks import Values, swap
+
+# other designs, by the words before the rates in a tensor's name
+DESIGNS = {"kaiser": SINC_FILTERS["kaiser16"], "hann64": SincFilter(64, 0.9475937167399596)}
 
 
-def resample_sinc(case: Case) -> dict[str, Any]:
+def resample_sinc(case: Case) -> Values:
     default = SINC_FILTERS["torchaudio"]
-    results: dict[str, Any] = {}
+    results: Values = {}
+
+    def resampled(name: str, a: int, b: int, design: SincFilter) -> Any:
+        return jax.jit(lambda x: resample(x, a, b, design))(case.given(f"{name}_in"))
+
     for a, b in case.small["pairs"]:
-        results[f"{a}_{b}_out"] = resample(case.given(f"{a}_{b}_in"), a, b, default)
-        if f"{a}_{b}_kernel" in case.io:
-            results[f"{a}_{b}_kernel"] = sinc_kernel(a, b, default)[0][:, None, :]
-    special = {"kaiser": SINC_FILTERS["kaiser16"], "hann64": SincFilter(64, 0.9475937167399596)}
-    for name, design in special.items():
-        tensor = f"{name}_16000_48000_out"
-        if tensor in case.io:
-            results[tensor] = resample(case.io["16000_48000_in"], 16000, 48000, design)
+        pair = f"{a}_{b}"
+        results[f"{pair}_out"] = resampled(pair, a, b, default)
+        if f"{pair}_kernel" in case.io:
+            results[f"{pair}_kernel"] = sinc_kernel(a, b, default)[0][:, None, :]
+        for name, design in DESIGNS.items():
+            if f"{name}_{pair}_out" in case.io:
+                results[f"{name}_{pair}_out"] = resampled(pair, a, b, design)
     return results
 
 
-def pqmf(case: Case) -> dict[str, Any]:
+def pqmf(case: Case) -> Values:
     lag = -0.5 if case.kind == "pqmf_mbistft" else 0.0
-    results: dict[str, Any] = {}
-    for settings in case.small["banks"]:
-        name, taps = settings["name"], settings["taps"]
-        bank = Pqmf(settings["subbands"], taps, settings["cutoff_ratio"], settings["beta"], lag)
-        for ours, stored in zip(bank.filters(), ("analysis", "synthesis"), strict=True):
-            golden = case.weights[f"{name}.{stored}_filter"].reshape(ours.shape)
-            np.testing.assert_allclose(ours, golden, atol=1e-7)  # one float32 rounding of 1
-        x = case.given(f"in.{name}.x")[:, 0]
-        bands = bank.analysis(x)
-        trip = bank.synthesis(bands)
-        middle = slice(2 * taps, trip.shape[1] - 2 * taps)
-        error = np.asarray(trip, np.float64)[:, middle] - x[:, middle]
-        snr = 10 * np.log10((x[:, middle].astype(np.float64) ** 2).sum(1) / (error**2).sum(1))
-        given = case.given(f"in.{name}.bands_in").swapaxes(1, 2)
-        results |= {
-            f"{name}.analysis": bands.swapaxes(1, 2),
-            f"{name}.roundtrip": trip[:, None],
-            f"{name}.roundtrip_snr_db": snr,
-            f"{name}.synthesis": bank.synthesis(given)[:, None],
-        }
+    results: Values = {}
+    for c in case.small["banks"]:
+        bank = Pqmf(c["subbands"], c["taps"], c["cutoff_ratio"], c["beta"], lag)
+        results |= {f"{c['name']}.{k}": v for k, v in of_bank(case, c["name"], bank).items()}
     return results
 
 
-def vocos_istft(case: Case) -> dict[str, Any]:
-    results = {}
+def of_bank(case: Case, name: str, bank: Pqmf) -> Values:
+    for ours, stored in zip(bank.filters(), ("analysis", "synthesis"), strict=True):
+        golden = case.weights[f"{name}.{stored}_filter"].reshape(ours.shape)
+        np.testing.assert_allclose(ours, golden, atol=1e-7)  # one float32 rounding of 1
+    x = case.given(f"in.{name}.x")[:, 0]
+
+    @jax.jit
+    def compute(x: jax.Array, bands: jax.Array) -> list[jax.Array]:
+        split = bank.analysis(x)
+        return [split, bank.synthesis(split), bank.synthesis(bands)]
+
+    split, trip, joined = compute(x, swap(case.given(f"in.{name}.bands_in")))
+    middle = slice(2 * bank.taps, trip.shape[1] - 2 * bank.taps)
+    error = np.asarray(trip, np.float64)[:, middle] - x[:, middle]
+    power = (x[:, middle].astype(np.float64) ** 2).sum(1)
+    return {
+        "analysis": swap(split),
+        "roundtrip": np.asarray(trip)[:, None],
+        "roundtrip_snr_db": 10 * np.log10(power / (error**2).sum(1)),
+        "synthesis": np.asarray(joined)[:, None],
+    }
+
+
+def vocos_istft(case: Case) -> Values:
+    results: Values = {}
     for g in case.small["geometries"]:
         spec = case.given(f"in.{g['name']}.spec")
-        z = jax.lax.complex(spec[..., 0], spec[..., 1]).swapaxes(1, 2)
-        results[f"{g['name']}.audio"] = istft(
-            z, g["n_fft"], g["hop_length"], g["win_length"], g["padding"]
-        )
+        z = swap(spec[..., 0] + 1j * spec[..., 1])
+        g.follows("frames", z.shape[1])
+        sizes = g["n_fft"], g["hop_length"], g["win_length"], g["padding"]
+        inverse = jax.jit(lambda z, sizes=sizes: istft(z, *sizes))
+        results[f"{g['name']}.audio"] = inverse(z)
         window = case.weights[f"ops.{g['name']}.window"]
         np.testing.assert_allclose(hann(g["win_length"]), window, atol=2e-7)  # float32 cosines
     return results
@@ -74,4 +89,3 @@ ADAPTERS = {
     "pqmf_mbistft": pqmf,
     "vocos_istft": vocos_istft,
 }
-FULL_NETWORKS: dict[str, Any] = {}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from codecbwe_jax.nn.nsvq import Nsvq, nearest, substitute
+from codecbwe_jax.interop.weights import Rule
+from codecbwe_jax.nn.nsvq import Nsvq, codes_used, nearest, substitute
 from codecbwe_jax.systems.opus_bbwe import (
     BAND_CENTRES,
     DoubleRate,
@@ -19,10 +16,16 @@ from codecbwe_jax.systems.opus_bbwe import (
     fold_over,
 )
 from tests.golden.case import Case
-from tests.golden.networks import Values, load, run, swap
+from tests.golden.networks import Names, Values, load, names, run, swap
+from tests.golden.settings import Settings
 
 
-def build_opus(c: Mapping[str, Any]) -> OpusBbwe:
+def build_opus(c: Settings) -> OpusBbwe:
+    c.only("feature_dim", 114)
+    c.only("avg_pool_k32", 8)
+    c.only("avg_pool_k48", 12)
+    c.only("interpolate_k32", 2)
+    c.only("interpolate_k48", 2)
     return OpusBbwe(size=c["cond_dim"], taps=tuple(c[f"kernel_size{k}"] for k in (16, 32, 48)))
 
 
@@ -37,53 +40,67 @@ def opus_bbwenet(case: Case) -> Values:
     params = load(system.torch_rules, weights, like)
     x = case.given("x")[:, 0]
     y, inner = run(system.network, params, x)
-    impulse = case.given("impulse_in").swapaxes(1, 2)
-    up2 = DoubleRate().apply({}, impulse)
+
+    @jax.jit
+    def impulses(x: jax.Array) -> list[jax.Array]:
+        twice = DoubleRate().apply({}, x)
+        return [twice, ThreeHalvesRate().apply({}, twice)]
+
+    twice, thrice = impulses(swap(case.given("impulse_in")))
+    fold = jax.jit(fold_over)
     return {
         "features": inner["features"],
         "cond": inner["feature_net"],
         "shape32": inner["tdshape1"][:, None],
         "shape48": inner["tdshape2"][:, None],
-        "func32": np.asarray(fold_over(inner["up32"][..., 2]))[:, None],
-        "func48": np.asarray(fold_over(inner["up48"][..., 2]))[:, None],
+        "func32": np.asarray(fold(np.asarray(inner["up32"])[..., 2]))[:, None],
+        "func48": np.asarray(fold(np.asarray(inner["up48"])[..., 2]))[:, None],
         "y": np.asarray(y)[:, None],
-        "impulse_up2": swap(up2),
-        "impulse_up3": swap(ThreeHalvesRate().apply({}, up2)),
+        "impulse_up2": swap(twice),
+        "impulse_up3": swap(thrice),
         "erb_filterbank": band_filters(),
         "erb_center_bins": np.array(BAND_CENTRES),
         **{name: swap(inner[name]) for name in ("af1", "af2", "up32", "up48")},
     }
 
 
-def full_opus(c: Mapping[str, Any]) -> tuple[Any, Any]:
+def full_opus(c: Settings) -> Names:
     system = build_opus(c)
-    return system.torch_rules, jax.eval_shape(system.init, jax.random.key(0))
+    ours = names(system.torch_rules, jax.eval_shape(system.init, jax.random.key(0)))
+    return ours | {name: list(value.shape) for name, value in system.torch_constants.items()}
 
 
 def nsvq(case: Case) -> Values:
-    x, noise = case.given("x"), case.given("random")
-    codebook = case.weights["codebooks"]
-    indices = nearest(x, codebook)
+    c, x, noise = case.small, case.given("x"), case.given("random")
+    cotangent, codes = case.given("cotangent"), c["num_embeddings"]
+    c.follows("embedding_dim", x.shape[1])
+    c.follows("N", x.shape[0])
+    params = load(NSVQ_RULES, case.weights, {"codebooks": np.zeros((codes, x.shape[1]))})
 
-    def trained(x: Any, codebook: Any) -> Any:
-        return substitute(x, codebook[indices], noise)
+    @jax.jit
+    def compute(x: jax.Array, codebook: jax.Array) -> Values:
+        indices = nearest(x, codebook)
 
-    out, pullback = jax.vjp(trained, x, jnp.asarray(codebook))
-    grad_x, grad_codebook = pullback(case.given("cotangent"))
-    counts = np.bincount(indices, minlength=len(codebook))
-    shares = counts / counts.sum()
-    quantiser = Nsvq(len(codebook))
-    return {
-        "indices": indices,
-        "out_train": out,
-        "out_inference": quantiser.apply({"params": {"codebooks": codebook}}, x),
-        "grad_x": grad_x,
-        "grad_codebook": grad_codebook,
-        # the original counts the batches that used a code, not the uses
-        "counts": (counts > 0).astype(np.int32),
-        "perplexity": np.exp(-np.sum(shares * np.log(shares + 1e-12))),
-    }
+        def trained(x: jax.Array, codebook: jax.Array) -> jax.Array:
+            return substitute(x, codebook[indices], noise)
 
+        out, pullback = jax.vjp(trained, x, codebook)
+        grad_x, grad_codebook = pullback(cotangent)
+        return {
+            "indices": indices,
+            "out_train": out,
+            "out_inference": Nsvq(codes).apply({"params": {"codebooks": codebook}}, x),
+            "grad_x": grad_x,
+            "grad_codebook": grad_codebook,
+            # the original too counts the batches that used a code, not the uses
+            "counts": codes_used(indices, codes).astype(np.int32),
+        }
+
+    case.leave_out("perplexity", "ours reports none; it follows from the indices")
+    return compute(x, params["codebooks"])
+
+
+NSVQ_RULES = (Rule("codebooks", "codebooks", "array"),)
 
 ADAPTERS = {"nsvq": nsvq, "opus_bbwenet": opus_bbwenet}
 FULL_NETWORKS = {"opus_bbwenet": full_opus}
