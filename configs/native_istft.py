@@ -20,8 +20,8 @@ from codecbwe_jax.config import load_config
 
 RATES = {"24k": 24000, "32k": 32000, "44k": 44100, "48k": 48000}
 BACKBONES = {
-    "convnext": {"size": 1024, "intermediate": 3072, "layers": 12, "conditions": 0},
-    "wavtokenizer": {"size": 1024, "intermediate": 3072, "layers": 12, "conditions": 0},
+    "convnext": {"size": 1024, "intermediate": 3072, "layers": 12},
+    "wavtokenizer": {"size": 1024, "intermediate": 3072, "layers": 12},
 }
 
 

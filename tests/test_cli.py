@@ -36,7 +36,10 @@ def refused(*arguments: object, says: str) -> None:
     [
         ("--config.train.stepz=4", "config.train.stepz: no such field; config.train has batch"),
         ("--config.train.steps=abc", "config.train.steps=abc: expected a value of type int"),
-        ("--config.train.mapping=vmap", "config.train.mapping is 'vmap'; one of pmap, shard_map is"),
+        (
+            "--config.train.mapping=vmap",
+            "config.train.mapping is 'vmap'; one of pmap, shard_map is",
+        ),
         ("--config.data.path=", "config.data.path is empty"),
         ("--config.data.path=/nowhere", "/nowhere: no such file or folder"),
         ("--config.data.path=gs://bucket/x", "gs://bucket/x: mount the bucket and give its folder"),

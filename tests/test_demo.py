@@ -8,14 +8,14 @@ import soundfile
 from codecbwe_jax.inference.tokens import TokenFile
 from tests.conftest import run_cli
 
+# They beat both baselines by far: a distance of 1.8 above the edge, theirs being 3.4 and 4.6.
+STEPS = 60
+
 
 def test_the_demo_tells_the_whole_story(tmp_path: Path) -> None:
-    result = run_cli("demo", "--steps=4", "--output=out", cwd=tmp_path)
+    result = run_cli("demo", f"--steps={STEPS}", "--output=out", cwd=tmp_path)
     out = tmp_path / "out"
-    # Four steps cannot beat a baseline, and the demo says so after it has done everything.
-    assert result.returncode in (0, 2), result.stderr
-    if result.returncode == 2:
-        assert "does not beat" in result.stderr
+    assert result.returncode == 0, result.stderr
     assert {p.name for p in out.iterdir()} >= {
         "data",
         "codec",
@@ -35,7 +35,9 @@ def test_the_demo_tells_the_whole_story(tmp_path: Path) -> None:
     decoded, extended = (soundfile.info(out / f"{name}.wav") for name in ("decoded", "extended"))
     assert (decoded.samplerate, extended.samplerate) == (16000, 48000)
     assert extended.frames == 3 * decoded.frames
-    again = run_cli("demo", "--steps=4", "--output=out", cwd=tmp_path)
-    assert again.stdout.count("continuing at step 4") == 2
+    above = {name: model["lsd_high"] for name, model in scores["models"].items()}
+    assert above["ap_bwe"] < 0.9 * min(above["sinc"], above["band_replication"])
+    again = run_cli("demo", f"--steps={STEPS}", "--output=out", cwd=tmp_path)
+    assert again.stdout.count(f"continuing at step {STEPS}") == 2
     assert "0 of 1 left" in again.stdout
     assert json.loads((out / "scores.json").read_text())["clips"] == scores["clips"]

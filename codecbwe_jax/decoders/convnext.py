@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.decoders.transformer import ResidualBlock, group_norm
-from codecbwe_jax.fields import Layers, Size, SizeOrNone
+from codecbwe_jax.fields import Layers, Size
 from codecbwe_jax.interop.weights import Rule, under
 from codecbwe_jax.nn.attention import attend
 from codecbwe_jax.nn.convnext import EPS, AdaLayerNorm, ConvNeXtBlock
@@ -25,14 +25,12 @@ class ConvNeXtSettings:
       size: width.
       intermediate: width inside the blocks.
       layers: blocks.
-      conditions: how many conditions its norms may have (Vocos' bandwidths); 0: they are plain.
       remat: compute the blocks' insides once more for gradients instead of keeping them.
     """
 
     size: Size = 512
     intermediate: Size = 1536
     layers: Layers = 8
-    conditions: SizeOrNone = 0
     remat: bool = dataclasses.field(default=False, compare=False)
 
     kind: ClassVar[str] = "convnext"
@@ -65,6 +63,8 @@ class ConvNeXtBackbone(nn.Module):
     Attributes:
       settings: sizes.
       dtype: of matrix products and convolutions.
+      conditions: how many conditions its norms have (Vocos' bandwidths), for weights of others; 0:
+        they are plain.
     """
 
     torch_rules: ClassVar[tuple[Rule, ...]] = (
@@ -77,6 +77,7 @@ class ConvNeXtBackbone(nn.Module):
 
     settings: ConvNeXtSettings
     dtype: jnp.dtype = jnp.float32
+    conditions: int = 0
 
     @nn.compact
     def __call__(
@@ -94,14 +95,14 @@ class ConvNeXtBackbone(nn.Module):
             s.size, (7,), padding=((3, 3),), dtype=self.dtype, kernel_init=init, name="embed"
         )
         x = self.positions(embed(zero_after(x, lengths)), lengths, attention_mask)
-        if s.conditions:
-            x = AdaLayerNorm(s.conditions, self.dtype, name="norm")(x, condition)
+        if self.conditions:
+            x = AdaLayerNorm(self.conditions, self.dtype, name="norm")(x, condition)
         else:
             x = nn.LayerNorm(EPS, dtype=self.dtype, name="norm")(x)
         make = nn.remat(ConvNeXtBlock) if s.remat else ConvNeXtBlock
         for i in range(s.layers):
             block = make(
-                s.intermediate, 1 / s.layers, self.dtype, s.conditions, name=f"convnext_{i}"
+                s.intermediate, 1 / s.layers, self.dtype, self.conditions, name=f"convnext_{i}"
             )
             x = block(x, lengths, condition)
         return nn.LayerNorm(EPS, name="final_layer_norm")(x.astype(jnp.float32))

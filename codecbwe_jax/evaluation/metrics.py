@@ -80,15 +80,6 @@ def log_magnitude_distance(
     return float(np.mean([distance(n_fft) for n_fft in fft_sizes]))
 
 
-def lsd_ssr(estimate: np.ndarray, target: np.ndarray, rate: int, pad: str = "constant") -> float:
-    """Log-spectral distance of haoheliu/ssr_eval (NVSR, AudioSR): 46.4 ms windows, 10 ms hop,
-    log10(T^2 / (S + 1e-12)^2 + 1e-12)."""
-    n_fft, hop = int(2048 / (44100 / rate)), int(rate / 100)
-    s, t = (np.abs(spectrum(x, n_fft, hop, pad)) for x in _pair(estimate, target))
-    d = np.log10(t**2 / (s + 1e-12) ** 2 + 1e-12)
-    return float(np.mean(np.sqrt(np.mean(d**2, axis=1))))
-
-
 def snr(estimate: np.ndarray, target: np.ndarray) -> float:
     """Signal-to-noise ratio in dB as AP-BWE: 20 log10(|t| / max(|s - t|, 1e-8)); NaN where the
     target is silent."""
@@ -113,28 +104,6 @@ def spectral_convergence(estimate: np.ndarray, target: np.ndarray) -> float:
     s, t = (np.abs(spectrum(x)) for x in _pair(estimate, target))
     norm = np.linalg.norm(t)
     return float(np.linalg.norm(t - s) / norm) if norm else float("nan")
-
-
-def phase_distances(estimate: np.ndarray, target: np.ndarray) -> dict[str, float]:
-    """AP-BWE's anti-wrapped phase distances in radians (cal_metrics.py): "apd_ip", "apd_gd" and
-    "apd_iaf". The differences include their boundary element, and the group delay is averaged
-    over time before the root, unlike the other two. 1.81 is chance."""
-    # float32 like the original: where a bin holds rounding noise, precision is part of the figure
-    s, t = (np.angle(spectrum(x.astype(np.float32))) for x in _pair(estimate, target))
-
-    def wrapped_square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        d = a - b
-        return (d - 2 * np.pi * np.round(d / (2 * np.pi))) ** 2
-
-    ip = wrapped_square(t, s)
-    gd, iaf = (
-        wrapped_square(*(np.diff(x, axis=axis, prepend=0.0) for x in (t, s))) for axis in (1, 0)
-    )
-    return {
-        "apd_ip": float(np.mean(np.sqrt(np.mean(ip, axis=1)))),
-        "apd_gd": float(np.mean(np.sqrt(np.mean(gd, axis=0)))),
-        "apd_iaf": float(np.mean(np.sqrt(np.mean(iaf, axis=1)))),
-    }
 
 
 def sharpness(estimate: np.ndarray, target: np.ndarray, rate: int, cut_hz: float) -> float:

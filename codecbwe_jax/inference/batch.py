@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from codecbwe_jax.audio import files
 from codecbwe_jax.errors import UserError, one_line, some, warn
 from codecbwe_jax.inference.compilation import enable_cache
@@ -119,8 +117,7 @@ def extend_files(
     existing: Existing = "refuse",
     codec: str | None = None,
 ) -> list[tuple[Path, str]]:
-    """Extend files one after the other, in constant memory unless tokens are decoded; what cannot
-    be read is skipped.
+    """Extend files one after the other, in constant memory; what cannot be read is skipped.
 
     Args:
       model: see `inference.model.load_model`.
@@ -171,15 +168,16 @@ def extend_file(
 def redecode_file(
     codec: FrozenCodec, decoder: TokenDecoder, source: Path, target: Path, subtype: str = "PCM_16"
 ) -> None:
-    """Encode a file and decode its tokens by a native decoder.
+    """Encode a file of any length and decode its tokens by a native decoder, block by block.
 
     Raises:
       UserError: if it cannot be read or written; no part of the output is left then.
     """
-    waveform, rate = files.read(source)
-    channels = [codec.reconstruct(channel, rate, decoder) for channel in waveform.T]
-    with files.Writer(target, decoder.system.output_rate, len(channels), subtype) as writer:
-        writer.write(np.stack(channels, axis=1))
+    samples, rate, channels = files.info(source)
+    blocks = files.blocks(source, BLOCK_SECONDS * rate)
+    with files.Writer(target, decoder.system.output_rate, channels, subtype) as writer:
+        for piece in codec.reconstruct_blocks(blocks, rate, samples, channels, decoder):
+            writer.write(piece)
     _say_clipped(writer, target)
 
 

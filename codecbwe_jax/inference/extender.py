@@ -16,10 +16,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import soxr
 
 from codecbwe_jax.audio.waveform import checked, checked_blocks
 from codecbwe_jax.errors import UserError, warn
+from codecbwe_jax.inference.blocks import Buffer, resampled
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.model import Model, load_model
 from codecbwe_jax.inference.streaming import StreamingExtender, StreamProgram
@@ -124,7 +124,7 @@ class BandwidthExtender:
             self._program = StreamProgram(self.model)
         streams: list[StreamingExtender] = []
         written = 0
-        for block in _resampled(counter, rate, self.system.input_rate):
+        for block in resampled(counter, rate, self.system.input_rate):
             streams = streams or [StreamingExtender(self._program) for _ in block.T]
             pairs = zip(streams, block.T, strict=True)
             piece = np.stack([stream.push(channel) for stream, channel in pairs], axis=1)
@@ -139,7 +139,7 @@ class BandwidthExtender:
     def _in_chunks(self, counter: _Counter, rate: int) -> Iterator[np.ndarray]:
         chunks = self._chunks(rate)
         system, context, longest = chunks.system, chunks.context, chunks.lengths[-1]
-        buffer = _Buffer(_reflected(_resampled(counter, rate, system.input_rate), context))
+        buffer = Buffer(_reflected(resampled(counter, rate, system.input_rate), context))
         written = 0
         while buffer.fill(longest + 2 * context):
             piece = self._run(chunks, buffer.peek(longest + 2 * context), longest)
@@ -215,20 +215,6 @@ class _Counter:
             yield block
 
 
-def _resampled(blocks: Iterable[np.ndarray], rate: int, wanted: int) -> Iterator[np.ndarray]:
-    if rate == wanted:
-        yield from blocks
-        return
-    stream = None
-    for block in blocks:
-        if stream is None:
-            stream = soxr.ResampleStream(rate, wanted, block.shape[1], dtype="float32")
-            empty = block[:0]
-        yield stream.resample_chunk(np.ascontiguousarray(block))
-    if stream is not None:
-        yield stream.resample_chunk(empty, last=True)
-
-
 def _reflected(blocks: Iterable[np.ndarray], context: int) -> Iterator[np.ndarray]:
     """The signal with `context` reflected samples before it and after it."""
     head: np.ndarray | None = None
@@ -250,28 +236,3 @@ def _reflected(blocks: Iterable[np.ndarray], context: int) -> Iterator[np.ndarra
             yield np.pad(head, ((context, context), (0, 0)), mode="reflect")
     else:
         yield np.pad(tail, ((0, context), (0, 0)), mode="reflect")[len(tail) :]
-
-
-class _Buffer:
-    """Samples read ahead from an iterator of blocks."""
-
-    def __init__(self, blocks: Iterator[np.ndarray]) -> None:
-        self._blocks, self._held = blocks, np.zeros((0, 1), np.float32)
-
-    def fill(self, wanted: int) -> bool:
-        """Read until `wanted` samples are held; False if the signal ends before."""
-        parts, have = [self._held] if len(self._held) else [], len(self._held)
-        while have < wanted and (block := next(self._blocks, None)) is not None:
-            parts.append(block)
-            have += len(block)
-        self._held = np.concatenate(parts) if parts else self._held
-        return have >= wanted
-
-    def peek(self, wanted: int) -> np.ndarray:
-        """The next `wanted` samples, with zeros after the end of the signal."""
-        held = self._held[:wanted]
-        return np.pad(held, ((0, wanted - len(held)), (0, 0)))
-
-    def drop(self, count: int) -> None:
-        """Forget samples."""
-        self._held = self._held[count:]

@@ -7,15 +7,17 @@ does it; longer ones are cut (`inference.windows`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import collections
+from collections.abc import Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
 import soxr
 
-from codecbwe_jax.audio.waveform import checked_mono
+from codecbwe_jax.audio.waveform import checked_blocks, checked_mono
 from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.inference.blocks import Buffer, exactly, resampled, resampled_length
 from codecbwe_jax.inference.model import Model
 from codecbwe_jax.inference.token_decoder import WINDOW_SECONDS, TokenDecoder
 from codecbwe_jax.inference.windows import zeros_after
@@ -37,6 +39,9 @@ class FrozenCodec(TokenDecoder):
         super().__init__(model, window_seconds, batch_size)
         network = self.system.network
         self._encode = jax.jit(lambda p, x, n: network.apply({"params": p}, x, n, method="encode"))
+        s = self.system
+        # a whole item may end with frames that fill no token
+        self._sizes = [s.window(b) + (s.pooling - 1) * s.hop_length for b in self._buckets]
         self._latents = jax.jit(lambda p, x: network.apply({"params": p}, x, method="latents"))
 
     def encode(self, waveform: np.ndarray) -> np.ndarray:
@@ -51,8 +56,8 @@ class FrozenCodec(TokenDecoder):
         """Encode many waveforms; each gives the tokens that it gives alone."""
         s = self.system
         waveforms = [checked_mono(w) for w in waveforms]
-        if not all(map(len, waveforms)):
-            raise UserError("waveform has shape [0]; [samples] is expected, one or more")
+        for waveform in waveforms:
+            _check_some(len(waveform))
         padded = [zeros_after(w, s.padded(len(w))) for w in waveforms]
         counts = [s.tokens(len(w)) for w in waveforms]
 
@@ -61,13 +66,40 @@ class FrozenCodec(TokenDecoder):
             length = len(padded[item]) if tokens == counts[item] else s.window(tokens)
             return padded[item][begin : begin + length]
 
-        def run(rows: np.ndarray, lengths: np.ndarray) -> jax.Array:
-            return self._encode(self.params, rows, lengths)
-
-        # a whole item may end with frames that fill no token
-        sizes = [s.window(b) + (s.pooling - 1) * s.hop_length for b in self._buckets]
-        tokens = self._windows.run(counts, cut, sizes, run, 1)
+        tokens = self._windows.run(counts, cut, self._sizes, self._run_encoder, 1)
         return [t.astype(np.int32) for t in tokens]  # none at all are int32 too
+
+    def encode_blocks(
+        self, blocks: Iterable[np.ndarray], rate: int, samples: int
+    ) -> Iterator[np.ndarray]:
+        """Tokens of a waveform that comes in blocks, of which two windows are held: each channel
+        gives what `tokens` gives of it.
+
+        Args:
+          blocks: float32 `[samples, channels]`, consecutive.
+          rate: in Hz.
+          samples: of each channel in all, one or more.
+
+        Yields:
+          int32 `[frames, channels]`, consecutive; none for what is too short for a token.
+
+        Raises:
+          UserError: if there is no sample, at 16 kHz; see also `audio.waveform.checked_blocks`.
+        """
+        s, length = self.system, resampled_length(samples, rate, INPUT_RATE)
+        _check_some(length)
+        count, heard = s.tokens(length), resampled(checked_blocks(blocks), rate, INPUT_RATE)
+        ahead = Buffer(heard)
+
+        def cut(first: int, tokens: int) -> np.ndarray:
+            stretch = s.padded(length) if tokens == count else s.window(tokens)
+            return ahead.cut(first * s.token_hop_length, stretch)
+
+        yield from self._windows.stream(count, cut, self._sizes, self._run_encoder, 1)
+        collections.deque(heard, maxlen=0)  # a file may be broken after its last whole token
+
+    def _run_encoder(self, rows: np.ndarray, lengths: np.ndarray) -> jax.Array:
+        return self._encode(self.params, rows, lengths)
 
     def tokens(self, waveform: np.ndarray, rate: int) -> np.ndarray:
         """Tokens int32 `[frames]` of a waveform float32 `[samples]` at any rate.
@@ -90,11 +122,35 @@ class FrozenCodec(TokenDecoder):
         Raises:
           UserError: as `encode`.
         """
-        decoder = decoder or self
         waveform = checked_mono(waveform)
-        samples = round(len(waveform) * decoder.system.output_rate / rate)
-        decoded = decoder.decode(self.tokens(waveform, rate))[:samples]
-        return zeros_after(decoded, samples)
+        blocks = self.reconstruct_blocks([waveform[:, None]], rate, len(waveform), 1, decoder)
+        return np.concatenate(list(blocks))[:, 0]
+
+    def reconstruct_blocks(
+        self,
+        blocks: Iterable[np.ndarray],
+        rate: int,
+        samples: int,
+        channels: int,
+        decoder: TokenDecoder | None = None,
+    ) -> Iterator[np.ndarray]:
+        """As `reconstruct`, for channels that come in blocks: a few windows of them are held.
+
+        Args:
+          blocks, rate, samples: as of `encode_blocks`.
+          channels: of the blocks.
+          decoder: as of `reconstruct`.
+
+        Yields:
+          float32 `[samples, channels]`, consecutive.
+
+        Raises:
+          UserError: as `encode_blocks`.
+        """
+        decoder = decoder or self
+        count = self.system.tokens(resampled_length(samples, rate, INPUT_RATE))
+        decoded = decoder.decode_blocks(self.encode_blocks(blocks, rate, samples), count)
+        yield from exactly(decoded, round(samples * decoder.system.output_rate / rate), channels)
 
     def check_reader(self, decoder: TokenDecoder) -> None:
         """Raise UserError if a decoder does not read this codec's tokens."""
@@ -111,3 +167,8 @@ class FrozenCodec(TokenDecoder):
           UserError: as `decode`.
         """
         return np.asarray(self._latents(self.params, self.known(tokens)[None]))[0]
+
+
+def _check_some(samples: int) -> None:
+    if not samples:
+        raise UserError("waveform has shape [0]; [samples] is expected, one or more")

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.inference.blocks import Buffer
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.model import Model, load_model
 from codecbwe_jax.inference.windows import Windows, zeros_after
@@ -172,11 +173,24 @@ class TokenDecoder:
         def cut(item: int, first: int, count: int) -> np.ndarray:
             return known[item][first : first + count]
 
-        def run(rows: np.ndarray, lengths: np.ndarray) -> jax.Array:
-            return self._decode(self.params, rows, lengths)
-
         counts, hop = [len(t) for t in known], self.system.output_hop_length
-        return self._windows.run(counts, cut, self._buckets, run, hop)
+        return self._windows.run(counts, cut, self._buckets, self._run, hop)
+
+    def decode_blocks(self, blocks: Iterable[np.ndarray], count: int) -> Iterator[np.ndarray]:
+        """As `decode_all`, for channels that come in blocks: of audio, two windows are held.
+
+        Args:
+          blocks: int32 `[frames, channels]`, consecutive, in the codebook.
+          count: frames in all.
+
+        Yields:
+          float32 `[samples, channels]`, one hop for every token.
+        """
+        cut, hop = Buffer(iter(blocks)).cut, self.system.output_hop_length
+        return self._windows.stream(count, cut, self._buckets, self._run, hop)
+
+    def _run(self, rows: np.ndarray, lengths: np.ndarray) -> jax.Array:
+        return self._decode(self.params, rows, lengths)
 
     def known(self, tokens: np.ndarray) -> np.ndarray:
         """Tokens as int32 `[frames]`.

@@ -1,4 +1,7 @@
-"""Files of tokens: encode audio files into them, decode them into audio files."""
+"""Files of tokens: encode audio files into them, decode them into audio files.
+
+Audio is read and written in blocks; its tokens, a few hundred bytes for a second, are held.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import soxr
 from safetensors import safe_open
 from safetensors.numpy import save
 
@@ -15,10 +17,10 @@ from codecbwe_jax import atomic
 from codecbwe_jax.audio import files
 from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.inference.batch import Existing, each_file, plan
+from codecbwe_jax.inference.batch import BLOCK_SECONDS, Existing, each_file, plan
+from codecbwe_jax.inference.blocks import exactly
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.token_decoder import TokenDecoder
-from codecbwe_jax.inference.windows import zeros_after
 
 SUFFIX = ".tokens"
 
@@ -48,7 +50,8 @@ class TokenFile:
         Raises:
           UserError: if the file cannot be written.
         """
-        small = self.tokens.astype(np.uint16 if self.tokens.max(initial=0) < 2**16 else np.int32)
+        kind = np.uint16 if self.tokens.max(initial=0) < 2**16 else np.int32
+        small = np.ascontiguousarray(self.tokens, kind)  # safetensors takes memory as it lies
         facts = {
             "rate": str(self.rate),
             "samples": str(self.samples),
@@ -100,18 +103,16 @@ def encode_files(
     pairs = plan(inputs, output, SUFFIX, existing=existing)
 
     def encode(source: Path, target: Path) -> None:
-        waveform, rate = files.read(source)
-        tokens = np.stack(codec.encode_all(list(_at_16_khz(waveform, rate, source).T)))
+        samples, rate, channels = files.info(source)
+        if rate < INPUT_RATE:
+            raise UserError(f"{source}: its rate is {rate} Hz; the codec hears {INPUT_RATE} Hz")
+        blocks = files.blocks(source, BLOCK_SECONDS * rate)
+        none = np.zeros((0, channels), np.int32)
+        tokens = np.concatenate([none, *codec.encode_blocks(blocks, rate, samples)])
         made_by = codec.content_hash, codec.codebook_hash
-        TokenFile(tokens, rate, len(waveform), *made_by).write(target)
+        TokenFile(tokens.T, rate, samples, *made_by).write(target)
 
     return each_file(pairs, encode, "encoded")
-
-
-def _at_16_khz(waveform: np.ndarray, rate: int, source: Path) -> np.ndarray:
-    if rate < INPUT_RATE:
-        raise UserError(f"{source}: its rate is {rate} Hz; the codec hears {INPUT_RATE} Hz")
-    return waveform if rate == INPUT_RATE else soxr.resample(waveform, rate, INPUT_RATE)
 
 
 def decode_files(
@@ -147,10 +148,12 @@ def decode_files(
         rate = decoder.system.output_rate
         samples = round(found.samples * rate / found.rate)
         try:
-            decoded = [decoder.decode(t)[:samples] for t in found.tokens]
+            tokens = np.stack([decoder.known(t) for t in found.tokens], axis=1)
         except UserError as error:
             raise UserError(f"{source}: {error}") from None
-        with files.Writer(target, rate, len(decoded), subtype) as writer:
-            writer.write(np.stack([zeros_after(w, samples) for w in decoded], axis=1))
+        count, channels = tokens.shape
+        with files.Writer(target, rate, channels, subtype) as writer:
+            for piece in exactly(decoder.decode_blocks([tokens], count), samples, channels):
+                writer.write(piece)
 
     return each_file(pairs, decode, "decoded")

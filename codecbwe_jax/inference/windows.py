@@ -9,13 +9,33 @@ alone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 # (batch of windows, their lengths) -> results
 Run = Callable[[np.ndarray, np.ndarray], jax.Array]
+
+
+class Window(NamedTuple):
+    """A stretch of an item, in tokens.
+
+    Attributes:
+      first, tokens: where it begins, and its length.
+      begin, end: first token that it contributes, and the one after its last.
+    """
+
+    first: int
+    tokens: int
+    begin: int
+    end: int
+
+    def middle(self, per_token: int) -> slice:
+        """What it contributes, in a result that has so many values for one token."""
+        return slice((self.begin - self.first) * per_token, (self.end - self.first) * per_token)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +60,7 @@ class Windows:
         run: Run,
         per_token: int,
     ) -> list[np.ndarray]:
-        """Run something over windows of tokens and join the middles.
+        """Run something over windows of many items, and join the middles of each.
 
         Args:
           counts: tokens of each item.
@@ -49,40 +69,79 @@ class Windows:
           run: batch of windows and their lengths -> results.
           per_token: length of the result for one token.
         """
-        by_size: dict[int, list[tuple[np.ndarray, tuple[int, ...]]]] = {}
+        by_size: dict[int, list[tuple[int, Window, np.ndarray]]] = {}
         for item, count in enumerate(counts):
-            for first, tokens, begin, end in self.plan(count):
-                piece = cut(item, first, tokens)
-                size = next(n for n in sizes if n >= len(piece))
-                by_size.setdefault(size, []).append((piece, (item, first, begin, end)))
+            for window in self.plan(count):
+                piece = cut(item, window.first, window.tokens)
+                by_size.setdefault(_size(sizes, piece), []).append((item, window, piece))
         results: dict[tuple[int, int], np.ndarray] = {}
         for size, group in by_size.items():
-            for at in range(0, len(group), self.batch_size):
-                batch = group[at : at + self.batch_size]
-                # one shape is compiled, not one for each remainder
-                rows = [p for p, _ in batch] + [batch[0][0]] * (self.batch_size - len(batch))
-                lengths = np.array([len(row) for row in rows], np.int32)
-                out = np.asarray(run(np.stack([zeros_after(row, size) for row in rows]), lengths))
-                for (_, (item, first, begin, end)), row in zip(batch, out, strict=False):
-                    inside = slice((begin - first) * per_token, (end - first) * per_token)
-                    results[item, begin] = row[inside]
+            done = self._batched((piece for *_, piece in group), size, run)
+            for (item, window, _), row in zip(group, done, strict=True):
+                results[item, window.begin] = row[window.middle(per_token)]
         joined: list[list[np.ndarray]] = [[] for _ in counts]
         for item, begin in sorted(results):
             joined[item].append(results[item, begin])
         return [np.concatenate(p) if p else np.zeros(0, np.float32) for p in joined]
 
-    def plan(self, tokens: int) -> list[tuple[int, int, int, int]]:
-        """Windows of an item: (first token, tokens, first and last token that it contributes)."""
+    def stream(
+        self,
+        count: int,
+        cut: Callable[[int, int], np.ndarray],
+        sizes: Sequence[int],
+        run: Run,
+        per_token: int,
+    ) -> Iterator[np.ndarray]:
+        """As `run`, for the channels of one item that is read as it is run.
+
+        Args:
+          count: tokens of the item.
+          cut: (first token, tokens) -> what `run` reads for this window, `[n, channels]`; called
+            for one window after the other, a batch ahead of the results.
+          sizes, run, per_token: as of `run`.
+
+        Yields:
+          `[n, channels]`, consecutive; together what `run` gives for each channel.
+        """
+        windows = self.plan(count)
+        if not windows:
+            return
+        first = cut(windows[0].first, windows[0].tokens)
+        pieces = itertools.chain([first], (cut(w.first, w.tokens) for w in windows[1:]))
+        rows = (row for piece in pieces for row in piece.T)
+        done = self._batched(rows, _size(sizes, first), run)
+        for window in windows:
+            yield np.stack(
+                [row[window.middle(per_token)] for row in itertools.islice(done, first.shape[1])],
+                axis=1,
+            )
+
+    def _batched(self, pieces: Iterable[np.ndarray], size: int, run: Run) -> Iterator[np.ndarray]:
+        """Results of pieces that are at most `size` long, run in batches."""
+        pieces = iter(pieces)
+        while batch := list(itertools.islice(pieces, self.batch_size)):
+            # one shape is compiled, not one for each remainder
+            rows = batch + batch[:1] * (self.batch_size - len(batch))
+            lengths = np.array([len(row) for row in rows], np.int32)
+            out = np.asarray(run(np.stack([zeros_after(row, size) for row in rows]), lengths))
+            yield from out[: len(batch)]
+
+    def plan(self, tokens: int) -> list[Window]:
+        """Windows of an item of so many tokens."""
         if tokens <= self.length:
-            return [(0, tokens, 0, tokens)] if tokens else []
+            return [Window(0, tokens, 0, tokens)] if tokens else []
         stride = self.length - 2 * self.context
         starts = [*range(0, tokens - self.length, stride), tokens - self.length]
         ends = [start + self.length - self.context for start in starts[:-1]] + [tokens]
         begins = [0, *ends[:-1]]
         return [
-            (start, self.length, begin, end)
+            Window(start, self.length, begin, end)
             for start, begin, end in zip(starts, begins, ends, strict=True)
         ]
+
+
+def _size(sizes: Sequence[int], piece: np.ndarray) -> int:
+    return next(n for n in sizes if n >= len(piece))
 
 
 def zeros_after(x: np.ndarray, length: int) -> np.ndarray:

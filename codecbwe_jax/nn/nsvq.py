@@ -72,8 +72,9 @@ def replace_unused(
 
 
 class Nsvq(nn.Module):
-    """`[..., D]` -> `[..., D]`: the nearest code, or in training (with the random stream "noise")
-    the input with an error of that size.
+    """`[B, ..., D]` -> the same: the nearest code, or in training the input with an error of that
+    size. In training it is given a variable "keys" of the collection "noise": one random key for
+    each item, `[B]`.
 
     Attributes:
       codes: how many.
@@ -88,7 +89,8 @@ class Nsvq(nn.Module):
         indices = nearest(x, codebook)
         self.sow("codes", "indices", indices)
         chosen = jnp.take(codebook, indices, axis=0)
-        if not self.has_rng("noise"):
+        if not self.has_variable("noise", "keys"):
             return chosen
-        noise = jax.random.normal(self.make_rng("noise"), x.shape)
+        keys = self.get_variable("noise", "keys")
+        noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:]))(keys)
         return substitute(x, chosen, noise)

@@ -184,14 +184,14 @@ class BbwexNet(StreamingSystem):
         return CausalSinc(self.ratio).apply({}, inputs)
 
     def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
-        """The predicted "waveform"; the quantiser's noise is drawn for each batch by the index
-        of its first sample."""
+        """The predicted "waveform"; the quantiser's noise is each sample's own, by its index."""
         if not self.codes:
             return super().predict(params, batch)
-        noise = jax.random.fold_in(jax.random.key(0), batch["index"][0])
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), batch["index"])
+        noise = {"quantizer": {"keys": keys}}
         padded, kept = self.framed(batch["input"])
         waveform, taken = self.network.apply(
-            {"params": params}, padded, rngs={"noise": noise}, mutable=["codes"]
+            {"params": params, "noise": noise}, padded, mutable=["codes"]
         )
         (indices,) = taken["codes"]["quantizer"]["indices"]
         used = codes_used(indices, self.codes)

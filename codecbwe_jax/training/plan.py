@@ -18,7 +18,9 @@ from ml_collections import ConfigDict
 
 from codecbwe_jax import objectives, systems
 from codecbwe_jax.data import codec_pairs, pipeline, recordings, synthetic
+from codecbwe_jax.objectives.turn import Objective
 from codecbwe_jax.systems.base import System
+from codecbwe_jax.systems.multiply_adds import in_later_rounds
 from codecbwe_jax.training import codec_input, settings
 from codecbwe_jax.training.loop import (
     compiled_steps,
@@ -63,12 +65,13 @@ CHIPS = {
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Counts of one step of a run.
+    """Counts of one step of a run, in which all its turns take place.
 
     Attributes:
       devices: of the run.
       parameters: of each group.
-      flops, bytes_accessed: of one device in one step.
+      flops, bytes_accessed: of one device in one step; bytes as if a batch were one piece and a
+        network's loop ran once.
       arguments, temporary: bytes of memory on one device: state, batch and frozen parameters; what
         is alive in between.
       all_reduces: how many sums over devices there are.
@@ -118,7 +121,7 @@ class Plan:
 
 
 def plan(config: ConfigDict) -> Plan:
-    """Compile the last step of a run for all devices that JAX has, and count.
+    """Compile a run's fullest step for all devices that JAX has, and count.
 
     Args:
       config: as of `train`; `data.path` may be empty. A system that takes tokens, or a codec's
@@ -138,19 +141,28 @@ def plan(config: ConfigDict) -> Plan:
     state = jax.eval_shape(lambda p: init_state(p, transforms, averaged), params)
     online = source if source and config.data.input == "codec_online" else None
     frozen = jax.eval_shape(lambda: codec.params) if online else {}
-    batch = _batch(config, system, source, codec)
-    step = compiled_steps(config, objective, transforms, mapping, online)(config.train.steps - 1)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    program = step.lower(
-        mapping.state_shapes(state), mapping.shapes_divided(batch), key, mapping.shapes(frozen)
-    ).compile()
-    costs, memory = program.cost_analysis(), program.memory_analysis()
-    text = program.as_text()
+    inputs = (
+        mapping.state_shapes(state),
+        mapping.shapes_divided(_batch(config, system, source, codec)),
+        jax.eval_shape(lambda: jax.random.key(0)),
+        mapping.shapes(frozen),
+    )
+    number = fullest(objective, config.train.steps)
+    step = compiled_steps(config, objective, transforms, mapping, online)(number)
+    program = step.lower(*inputs).compile()
+    memory, text = program.memory_analysis(), program.as_text()
     count, size = exchanges(text, "all-reduce")
+    # XLA counts a loop's body once: micro-batches are counted as the one batch that they are
+    if config.train.micro_batches > 1:
+        config = config.copy_and_resolve_references()
+        config.train.micro_batches = 1
+        step = compiled_steps(config, objective, transforms, mapping, online)(number)
+        program = step.lower(*inputs).compile()
+    costs = program.cost_analysis()
     return Plan(
         devices=mapping.count,
         parameters={g: sum(x.size for x in jax.tree.leaves(t)) for g, t in params.items()},
-        flops=float(costs["flops"]),
+        flops=float(costs["flops"]) + 2.0 * in_later_rounds(step, *inputs),
         bytes_accessed=float(costs["bytes accessed"]),
         arguments=memory.argument_size_in_bytes,
         temporary=memory.temp_size_in_bytes,
@@ -159,6 +171,11 @@ def plan(config: ConfigDict) -> Plan:
         all_gather_bytes=exchanges(text, "all-gather")[1],
         seconds_of_audio=config.train.batch_size * config.data.segment_samples / system.output_rate,
     )
+
+
+def fullest(objective: Objective, steps: int) -> int:
+    """The last of a run's steps in which the most turns take place."""
+    return max(range(steps), key=lambda n: (sum(turn.active(n) for turn in objective.turns), n))
 
 
 def _batch(

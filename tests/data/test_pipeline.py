@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from codecbwe_jax.data import pipeline, recordings
 from codecbwe_jax.data.lowpass import LOWPASSES
@@ -55,6 +56,31 @@ def test_pairs_have_the_right_shapes_and_levels(found) -> None:
         assert batch["target"].dtype == batch["input"].dtype == np.float32
         assert np.abs(batch["target"]).max() <= 1.0
         assert np.all(batch["broken"] == -1)
+
+
+def test_the_input_is_the_target_low_passed_in_its_place(found) -> None:
+    for batch in take(found, 4):
+        for narrow, target in zip(batch["input"], batch["target"], strict=True):
+            # another filter: up to 0.4 apart, near the edge; another stretch is over 1
+            expected = soxr.resample(target, 48000, 16000)
+            difference = (narrow - expected)[50:-50]
+            assert np.linalg.norm(difference) < 0.6 * np.linalg.norm(expected)
+
+
+def test_the_gain_is_in_decibels_of_amplitude_and_nothing_clips(found) -> None:
+    def target(low: float, high: float) -> np.ndarray:
+        make = MakePair(found, PairSettings(48000, 48000, 2400, gain_db=(low, high)))
+        return make.make(0, np.random.default_rng(0))["target"]
+
+    np.testing.assert_allclose(target(-6.0, -6.0), 10 ** (-6 / 20) * target(0.0, 0.0), rtol=1e-5)
+    assert np.abs(target(80.0, 80.0)).max() == pytest.approx(1.0)
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    left = np.linspace(-0.5, 0.5, 48000).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, 0.5 * left], 1), 48000, "FLOAT")
+    (found,) = recordings.find(tmp_path).recordings
+    np.testing.assert_allclose(read_segment(found, 48000, 48000, 0.0), 0.75 * left, atol=1e-6)
 
 
 def test_a_source_rate_may_be_drawn(found) -> None:

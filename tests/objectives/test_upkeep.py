@@ -52,6 +52,31 @@ def test_a_run_replaces_the_codes_that_no_device_used() -> None:
     np.testing.assert_array_equal(copies[0], copies[1])
 
 
+def test_a_sample_has_its_own_noise_on_whatever_device_it_is() -> None:
+    config = load_config("configs/bbwexnet.py:tiny_nsvq").unlock()
+    config.system.update({"widths": (4, 4, 4, 4, 4), "bottleneck": 4, "codes": CODES})
+    system = build(config.system)
+    # the noise at the bottleneck is heard in what comes out
+    params = jax.tree.map(lambda x: 3 * x, jax.device_get(system.init(jax.random.key(0))))
+    wave = 0.1 * np.random.default_rng(0).standard_normal((1, 1600)).astype(np.float32)
+    batch = {
+        "input": np.repeat(wave, 8, axis=0),
+        "target": np.zeros((8, 4800), np.float32),
+        "index": np.arange(40, 48, dtype=np.int32),
+    }
+
+    def waveforms(devices: int) -> np.ndarray:
+        mapping = Pmap(jax.devices()[:devices])
+        run = mapping.map_rows(lambda params, batch: system.predict(params, batch)["waveform"])
+        return run(mapping.place(params), mapping.divide(batch))
+
+    one, eight = waveforms(1), waveforms(8)
+    noise = np.abs(one - one[0]).max(axis=1)
+    assert (noise[1:] > 1e-3).all()  # of the same samples, by another index
+    # sums in another order
+    np.testing.assert_allclose(one, eight, atol=1e-2 * noise.max())
+
+
 def test_the_generator_waits_for_its_critics() -> None:
     config = load_config("configs/hifi_gan_bwe.py").unlock()
     assert config.objective.generator_every == 2

@@ -4,10 +4,14 @@ import re
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 
+from codecbwe_jax import objectives, systems
 from codecbwe_jax.config import load_config
-from codecbwe_jax.training.plan import CHIPS, exchanges, plan
+from codecbwe_jax.objectives.turn import Context
+from codecbwe_jax.systems.multiply_adds import multiply_adds
+from codecbwe_jax.training.plan import CHIPS, exchanges, fullest, plan
 from tests.conftest import MICRO, run_cli
 
 CONFIG = "tests/training/micro_config.py"
@@ -39,8 +43,53 @@ def test_memory_and_operations_follow_the_batch(eight) -> None:
     assert eight.arguments > 16 * eight.parameters["generator"]
 
 
-def test_micro_batches_take_less_memory(eight) -> None:
-    assert planned("--config.train.micro_batches=2").temporary < eight.temporary
+def test_micro_batches_take_less_memory_and_the_same_operations(eight) -> None:
+    halves = planned("--config.train.micro_batches=2")
+    assert halves.temporary < eight.temporary
+    assert halves.flops == eight.flops
+
+
+def test_operations_are_those_that_a_gradient_takes() -> None:
+    """An independent count, of what is traced for two samples of a device, in micro-batches."""
+    wide = ("--config.system.size=256", "--config.system.intermediate=512")
+    config = load_config(CONFIG, ["--config.train.batch_size=16", *wide])
+    objective = objectives.build(systems.build(config.system), config.objective)
+    params = jax.eval_shape(objective.init, jax.random.key(0))
+    shapes = {"input": (2, 1600), "target": (2, 3200)}
+    batch = {name: jax.ShapeDtypeStruct(shape, "float32") for name, shape in shapes.items()}
+
+    def gradient(generator, batch):
+        def loss(generator):
+            context = Context(jnp.int32(0), None, lambda x: x)
+            return objective.turns[0].loss({"generator": generator}, batch, context)[0]
+
+        return jax.grad(loss)(generator)
+
+    counted = 2 * multiply_adds(gradient, params["generator"], batch)
+    flops = planned("--config.train.micro_batches=2", *wide).flops
+    # what else there is, element by element: the optimiser's, for each parameter, and a tenth
+    elements = flops - counted
+    updates = 25 * sum(x.size for x in jax.tree.leaves(params))
+    assert 0 < elements < 0.1 * counted + updates
+
+
+def test_the_counted_step_is_one_in_which_all_take_their_turn() -> None:
+    """The run's last step is the critic's alone."""
+    config = load_config(CONFIG).unlock()
+    config.train.update({"steps": 8, "batch_size": 16})
+    weights = {"weight": 1.0, "adversarial": 1.0, "feature_matching": 1.0}
+    config.objective.critics.mpd = {"periods": (2,), "channels": (2, 2), **weights}
+    config.objective.update({"adversarial_from": 0, "generator_every": 2})
+    counted = plan(config)
+    assert set(counted.parameters) == {"generator", "mpd"}
+    assert counted.all_reduce_bytes >= 4 * sum(counted.parameters.values())
+
+
+def test_the_fullest_step_is_the_last_of_its_kind() -> None:
+    config = load_config("configs/hifi_gan_bwe.py")
+    objective = objectives.build(systems.build(config.system), config.objective)
+    assert fullest(objective, 200_000) == 199_998  # the generator's turn is every second step
+    assert fullest(objective, 50_000) == 49_999  # no critics yet
 
 
 def test_the_other_mapping_needs_the_same(eight) -> None:

@@ -143,8 +143,6 @@ def build_backbone(sizes: dict) -> nn.Module:
     kind = sizes.pop("kind")
     if kind == "transformer":
         return Transformer(**sizes)
-    if sizes.pop("conditions"):
-        raise ValueError("conditional norms are not supported here")
     return ConvNeXt(**sizes, attention=kind == "wavtokenizer")
 
 

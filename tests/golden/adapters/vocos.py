@@ -22,13 +22,13 @@ from codecbwe_jax.decoders.convnext import (
 )
 from codecbwe_jax.decoders.dual_path_head import DualPathHead
 from codecbwe_jax.decoders.imdct_head import ImdctHead, mdct_coefficients
-from codecbwe_jax.decoders.istft_generator import IstftGenerator
 from codecbwe_jax.decoders.istft_head import IstftHead, spectrum_of
 from codecbwe_jax.decoders.resnet import ResNetBackbone, ResNetSettings
 from codecbwe_jax.decoders.upsampler import SnakeUpsampler
 from codecbwe_jax.interop.weights import Rule, under
 from codecbwe_jax.losses.mel import MelSettings, log_mel
 from tests.golden.case import Case, Check
+from tests.golden.istft_generator import IstftGenerator
 from tests.golden.networks import Names, Values, load, names, run, shapes, swap
 from tests.golden.settings import Settings
 
@@ -58,11 +58,12 @@ def build_vocos(c: Settings, wavtokenizer: bool = False) -> Vocos:
     head = IstftHead(h["hop_length"], CLIP, h["n_fft"], padding=h["padding"])
     if "num_blocks" in b:
         return Vocos(ResNetBackbone(ResNetSettings(b["dim"], b["num_blocks"])), head)
-    sizes = b["dim"], b["intermediate_dim"], b["num_layers"], b.get("adanorm_num_embeddings") or 0
+    sizes = b["dim"], b["intermediate_dim"], b["num_layers"]
+    conditions = b.get("adanorm_num_embeddings") or 0
     if wavtokenizer:
-        backbone = WavTokenizerBackbone(WavTokenizerSettings(*sizes))
+        backbone = WavTokenizerBackbone(WavTokenizerSettings(*sizes), conditions=conditions)
     else:
-        backbone = ConvNeXtBackbone(ConvNeXtSettings(*sizes))
+        backbone = ConvNeXtBackbone(ConvNeXtSettings(*sizes), conditions=conditions)
     return Vocos(backbone, head)
 
 

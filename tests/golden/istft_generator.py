@@ -1,4 +1,7 @@
-"""The convolutional generators of iSTFT-VITS: upsampling, residual blocks, a very small ISTFT."""
+"""The convolutional generators of iSTFT-VITS: upsampling, residual blocks, a very small ISTFT.
+
+They are made of our parts, which weights of others check so; no system has this backbone.
+"""
 
 from __future__ import annotations
 
