@@ -38,7 +38,7 @@ def refused(*arguments: object, says: str) -> None:
         ("--config.train.steps=abc", "config.train.steps=abc: expected a value of type int"),
         (
             "--config.train.mapping=vmap",
-            "config.train.mapping is 'vmap'; one of pmap, shard_map is",
+            "config.train.mapping is 'vmap'; one of pmap, sh",
         ),
         ("--config.data.path=", "config.data.path is empty"),
         ("--config.data.path=/nowhere", "/nowhere: no such file or folder"),

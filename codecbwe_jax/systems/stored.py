@@ -26,6 +26,7 @@ def build_stored(settings: Any, where: object) -> tuple[System, Params]:
       UserError: that names the file and the fields, if a value is not what its field may be, or no
         network can be made of all of them.
     """
+    settings = _current(settings)
     if wrong := faults(Settings, settings, "system"):
         raise UserError(f"{where}: {some(wrong, 3, '; ')}")
     try:
@@ -65,7 +66,16 @@ def computed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A system's settings that say what it computes, not how, with the defaults of those that were
     not known yet when they were stored: they change nothing."""
     defaults = settings_of(build({"name": settings["name"]}))
-    return _what(json.loads(json.dumps(defaults)) | dict(settings))
+    return _what(json.loads(json.dumps(defaults)) | _current(settings))
+
+
+def _current(settings: Any) -> Any:
+    """Settings without what they once held: the number of conditions of a backbone's norms, which
+    was always 0."""
+    if not isinstance(settings, Mapping) or not isinstance(settings.get("backbone"), Mapping):
+        return settings
+    kept = {k: v for k, v in settings["backbone"].items() if (k, v) != ("conditions", 0)}
+    return {**settings, "backbone": kept}
 
 
 def _what(settings: Mapping[str, Any]) -> dict[str, Any]:

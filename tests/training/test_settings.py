@@ -260,6 +260,9 @@ def test_every_field_of_a_critic_is_read(name: str, monkeypatch: pytest.MonkeyPa
     small: dict[str, Any] = {} if name == "subband" else {"channels": 16}
     if name in ("mpd", "hifi_gan_plus", "msd"):
         small["channels"] = (16,) * len(fields_of(network)["channels"].default)
+    if name == "dac":
+        small |= {"period_channels": (2,) * 5, "rates": (2,), "rate_channels": (2,) * 6}
+        small |= {"rate_groups": (1,) * 6}
     if name in ("msd", "hifi_gan_plus"):
         small["groups"] = (1,) * len(small["channels"])
     with _reads(monkeypatch, network, "__getattribute__") as seen:
