@@ -89,3 +89,11 @@ def test_the_generator_waits_for_its_critics() -> None:
         ["hifi_gan_plus"],
         ["hifi_gan_plus", "generator"],
     ]
+
+
+def test_the_generator_stands_still_while_fresh_critics_catch_up() -> None:
+    config = load_config("configs/hifi_gan_bwe.py").unlock()
+    config.objective.update({"adversarial_from": 0, "critics_alone_steps": 3, "generator_every": 1})
+    turns = Gan(build(config.system), config.objective).turns
+    active = [[turn.group for turn in turns if turn.active(step)] for step in (0, 2, 3)]
+    assert active == [["hifi_gan_plus"], ["hifi_gan_plus"], ["hifi_gan_plus", "generator"]]
