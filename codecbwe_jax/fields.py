@@ -17,8 +17,6 @@ import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
-import numpy as np
-
 # of a list; no network is deeper or wider in scales
 MOST_ITEMS = 64
 MISSING = inspect.Parameter.empty
@@ -90,6 +88,7 @@ class RegularExpression:
 Size = Annotated[int, Within(1, 2**20)]  # channels, samples, hertz
 SizeOrNone = Annotated[int, Within(0, 2**20)]  # 0 is none, or what follows from others
 Layers = Annotated[int, Within(1, 512)]
+LayersOrNone = Annotated[int, Within(0, 512)]
 Rate = Annotated[int, Within(1000, 2**20)]  # in Hz
 Count = Annotated[int, Within(1, 2**31 - 1)]  # of steps, samples
 CountOrNone = Annotated[int, Within(0, 2**31 - 1)]
@@ -297,9 +296,14 @@ def _is(kind: Any, value: Any) -> bool:
         return _is(int, value) or (isinstance(value, float) and math.isfinite(value))
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if kind is np.dtype:
+    if _is_dtype(kind):
         return str(value) in typing.get_args(Precision)
     return kind in (bool, str, type(None)) and isinstance(value, kind)
+
+
+def _is_dtype(kind: Any) -> bool:
+    """Of NumPy, without importing it: it would make every command slower to begin."""
+    return getattr(kind, "__name__", "") == "dtype"
 
 
 def _is_list(origin: Any) -> bool:
@@ -337,7 +341,7 @@ def expected(kind: Any) -> str:
     if _is_list(origin):
         each = " and ".join(dict.fromkeys(expected(k) for k in inner))
         return f"a list of {len(inner)}: {each}"
-    if kind is np.dtype:
+    if _is_dtype(kind):
         return expected(Precision)
     return _WORDS.get(kind, "a group of fields")
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from codecbwe_jax.fields import Layers, Size, SizeOrNone
+from codecbwe_jax.fields import LayersOrNone, Size, SizeOrNone
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.attention import attend
 from codecbwe_jax.nn.conv import DepthwiseConv
@@ -37,7 +37,7 @@ class SemanticSettings:
     """
 
     size: Size = 1024
-    layers: Layers = 16
+    layers: LayersOrNone = 16
     heads: Size = 16
     intermediate: Size = 4096
     features: Literal[160] = 160

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from codecbwe_jax.fields import Layers, Size
+from codecbwe_jax.fields import LayersOrNone, Size
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.attention import attend
 from codecbwe_jax.nn.lengths import mask_of, zero_after
@@ -32,7 +32,7 @@ class TransformerSettings:
 
     size: Size = 1024
     intermediate: Size = 4096
-    layers: Layers = 12
+    layers: LayersOrNone = 12
     heads: Size = 16
     head_size: Size = 64
     remat: bool = dataclasses.field(default=False, compare=False)

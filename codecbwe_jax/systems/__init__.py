@@ -7,8 +7,6 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ml_collections import ConfigDict
-
 from codecbwe_jax.errors import MistakesError, UserError
 from codecbwe_jax.fields import faults, fields_of, tagged
 
@@ -82,7 +80,8 @@ def build(settings: Mapping[str, Any]) -> System:
     Raises:
       UserError: on an unknown name, or a field that is unknown or not what it may be.
     """
-    settings = settings.to_dict() if isinstance(settings, ConfigDict) else dict(settings)
+    # a ConfigDict's inner ones are no mappings
+    settings = settings.to_dict() if hasattr(settings, "to_dict") else dict(settings)
     if wrong := faults(Settings, settings, "config.system"):
         raise MistakesError(wrong)
     return _class_of(settings.pop("name"))(**settings)
