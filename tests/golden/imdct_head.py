@@ -1,4 +1,7 @@
-"""The IMDCT heads of Vocos: real coefficients in place of magnitude and phase."""
+"""The IMDCT heads of Vocos: real coefficients in place of magnitude and phase.
+
+They are made of our parts, which weights of others check so; no system has this head.
+"""
 
 from __future__ import annotations
 
