@@ -45,12 +45,12 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "value"), RIGHT, ids=str)
+@pytest.mark.parametrize(("kind", "value"), RIGHT)
 def test_what_a_kind_takes(kind: Any, value: Any) -> None:
     assert fields.faults(kind, value, "it") == []
 
 
-@pytest.mark.parametrize(("kind", "value"), WRONG, ids=str)
+@pytest.mark.parametrize(("kind", "value"), WRONG)
 def test_what_a_kind_does_not_take_is_one_line(kind: Any, value: Any) -> None:
     (fault,) = fields.faults(kind, value, "it")
     assert fault == f"it is {fields.shown(value)}; {fields.expected(kind)} is expected"
