@@ -11,7 +11,6 @@ import dataclasses
 import inspect
 import math
 import re
-import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -198,10 +197,8 @@ def _of_class(owner: type) -> Iterator[tuple[str, Any, Any]]:
 
 def _annotation(owner: type, field: dataclasses.Field) -> Any:
     """An annotation as an object: it is text where its module postpones them."""
-    if not isinstance(field.type, str):
-        return field.type
     home = next(c for c in owner.__mro__ if field.name in vars(c).get("__annotations__", {}))
-    return eval(field.type, vars(sys.modules[home.__module__]))  # of our own source
+    return inspect.get_annotations(home, eval_str=True)[field.name]
 
 
 def _of_function(owner: Any) -> Iterator[tuple[str, Any, Any]]:
