@@ -79,7 +79,7 @@ def own_weights(case: Case) -> dict[str, np.ndarray]:
 def vocos_shapes(network: Vocos, channels: int) -> Any:
     """Of the parameters; a norm with conditions needs one."""
     given = [jax.ShapeDtypeStruct((1, 8, channels), jnp.float32)]
-    if getattr(network.backbone.settings, "conditions", 0):
+    if getattr(network.backbone, "conditions", 0):
         given.append(jax.ShapeDtypeStruct((1,), jnp.int32))
     return jax.eval_shape(network.init, jax.random.key(0), *given)["params"]
 
