@@ -197,6 +197,7 @@ def auraloss_mrstft(case: Case) -> dict[str, Any]:
                 for n in settings["fft_sizes"]
             ]
         if settings.get("perceptual_weighting"):
+            settings.changes_nothing("sample_rate")  # the filter made for it is stored
             fir = case.weights[f"{name}.stft_losses.0.prefilter.fir.weight"].reshape(-1)
 
         def loss(x: jax.Array, y: jax.Array, s: Any = settings, banks=banks, fir=fir) -> Any:
