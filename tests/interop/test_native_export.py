@@ -24,6 +24,7 @@ SYSTEMS = [
     {"name": "native_multiband", "backbone": CONVNEXT | {"kind": "wavtokenizer"}, "bands": 4},
     {"name": "native_multistream", "backbone": TRANSFORMER, "bands": 2, "output_rate": 32000},
     {"name": "native_upsampled", "backbone": TRANSFORMER},
+    {"name": "native_upsampled", "backbone": TRANSFORMER, "output_rate": 44100},
 ]
 
 
