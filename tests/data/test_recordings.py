@@ -178,6 +178,20 @@ def test_a_folder_goes_by_the_manifest_above_it(tmp_path: Path) -> None:
     assert [(p.name, why) for p, why in found.left_out] == [("2.wav", "not in manifest.jsonl")]
 
 
+def test_speakers_held_out_together_have_their_share_of_the_minutes_at_most() -> None:
+    """Each alone is less; in which order names come is chance."""
+    for first in range(20):
+        sizes = (30, 28, 22, 12, 8)
+        found = [
+            recordings.Recording(Path(f"{first + i}.wav"), f"speaker {first + i}", 0, size, 1)
+            for i, size in enumerate(sizes)
+        ]
+        train, held = split.divide(found, 0.4)
+        assert sum(r.samples for r in held) <= 40
+        assert len(train) + len(held) == 5
+        assert held
+
+
 def test_a_speaker_with_most_of_the_data_is_not_held_out(tmp_path: Path) -> None:
     """Nor is one of two; then clips are, and never more than half of them."""
     for speaker, seconds in (("a", 4.0), ("b", 0.5), ("c", 0.5)):
