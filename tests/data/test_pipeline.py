@@ -186,3 +186,16 @@ def test_a_killed_worker_is_replaced_and_no_sample_changes(found) -> None:
         stream.close()
     assert equal(reference, taken)
     assert said == ["data: a worker process was killed (1 of at most 10 times)"]
+
+
+def test_a_stretch_of_another_rate_begins_where_it_should(tmp_path: Path) -> None:
+    """A tone has the phase of its place in the file, behind the resampler's margin too."""
+    rate, hertz = 44100, 440.0
+    tone = np.sin(2 * np.pi * hertz * np.arange(2 * rate) / rate)
+    soundfile.write(tmp_path / "tone.wav", tone, rate, "FLOAT")
+    (found,) = recordings.find(tmp_path).recordings
+    stretch = pipeline.read_segment(found, 48000, 4800, 0.5)
+    first = int(0.5 * (2 * rate - 4410 + 1))
+    expected = np.sin(2 * np.pi * hertz * (first / rate + np.arange(4800) / 48000))
+    # the margin begins at whole samples of the file, half of one of the stretch's beside it at most
+    assert np.abs(stretch - expected).max() < 2 * np.pi * hertz / 48000
