@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from codecbwe_jax.interop.torch.post_hoc import ApBwe, seen
+
 SPECTRAL_LAYERS = (
     ((7, 5), (2, 2), (3, 2)),
     ((5, 3), (2, 1), (2, 1)),
@@ -38,15 +40,15 @@ class Stack(nn.Module):
 
 
 class PeriodCritic(nn.Module):
-    def __init__(self, period: int) -> None:
+    def __init__(self, period: int, width: int) -> None:
         super().__init__()
         self.period = period
-        widths = (1, 32, 128, 512, 1024, 1024)
+        widths = (1, width // 2, 2 * width, 8 * width, 16 * width, 16 * width)
         convs = [
             nn.Conv2d(a, b, (5, 1), (3 if i < 4 else 1, 1), (2, 0))
             for i, (a, b) in enumerate(itertools.pairwise(widths))
         ]
-        self.stack = Stack(convs, nn.Conv2d(1024, 1, (3, 1), 1, (1, 0)), True)
+        self.stack = Stack(convs, nn.Conv2d(16 * width, 1, (3, 1), 1, (1, 0)), True)
 
     def forward(self, wave: torch.Tensor) -> Judgement:
         x = F.pad(wave[:, None], (0, -wave.shape[1] % self.period), "reflect")
@@ -54,14 +56,14 @@ class PeriodCritic(nn.Module):
 
 
 class SpectralCritic(nn.Module):
-    def __init__(self, n_fft: int, phase: bool) -> None:
+    def __init__(self, n_fft: int, phase: bool, width: int) -> None:
         super().__init__()
         self.n_fft, self.phase = n_fft, phase
         convs = [
-            nn.Conv2d(1 if i == 0 else 64, 64, k, s, p)
+            nn.Conv2d(1 if i == 0 else width, width, k, s, p)
             for i, (k, s, p) in enumerate(SPECTRAL_LAYERS)
         ]
-        self.stack = Stack(convs, nn.Conv2d(64, 1, 3, 1, 1), False)
+        self.stack = Stack(convs, nn.Conv2d(width, 1, 3, 1, 1), False)
 
     def forward(self, wave: torch.Tensor) -> Judgement:
         window = torch.ones(self.n_fft, device=wave.device)
@@ -69,14 +71,14 @@ class SpectralCritic(nn.Module):
         return self.stack((z.angle() if self.phase else z.abs())[:, None])
 
 
-def critics() -> nn.ModuleDict:
-    """ "mpd", "mrad" and "mrpd", each a list."""
+def critics(width: int) -> nn.ModuleDict:
+    """ "mpd", "mrad" and "mrpd", each a list; 64 is the original's width."""
     resolutions = (512, 1024, 2048)
     return nn.ModuleDict(
         {
-            "mpd": nn.ModuleList([PeriodCritic(p) for p in (2, 3, 5, 7, 11)]),
-            "mrad": nn.ModuleList([SpectralCritic(n, False) for n in resolutions]),
-            "mrpd": nn.ModuleList([SpectralCritic(n, True) for n in resolutions]),
+            "mpd": nn.ModuleList([PeriodCritic(p, width) for p in (2, 3, 5, 7, 11)]),
+            "mrad": nn.ModuleList([SpectralCritic(n, False, width) for n in resolutions]),
+            "mrpd": nn.ModuleList([SpectralCritic(n, True, width) for n in resolutions]),
         }
     )
 
@@ -91,28 +93,38 @@ class TrainingStep:
     Args:
       generator: the exported network (`interop/torch/post_hoc.py`).
       freeze_critics: switch the critics' gradients off in the generator's turn.
+      width: of the critics, 64 as in the original or less.
     """
 
-    def __init__(self, generator: nn.Module, freeze_critics: bool) -> None:
+    def __init__(self, generator: ApBwe, freeze_critics: bool, width: int = 64) -> None:
         self.generator, self.freeze = generator.train(), freeze_critics
-        self.critics = critics().to(next(generator.parameters()).device)
+        device = next(generator.parameters()).device
+        self.stft = {k: generator.config[k] for k in ("n_fft", "hop_length", "win_length")}
+        self.stft["window"] = torch.hann_window(self.stft["win_length"], device=device)
+        self.critics = critics(width).to(device)
         settings = {"lr": 2e-4, "betas": (0.8, 0.99)}
         self.generator_optimizer = torch.optim.AdamW(generator.parameters(), **settings)
         self.critic_optimizer = torch.optim.AdamW(self.critics.parameters(), **settings)
         self.weights = {"mpd": 1.0, "mrad": 0.1, "mrpd": 0.1}
 
     def features(self, wave: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        z = torch.stft(wave, **self.generator.stft_settings(wave), return_complex=True)
+        z = torch.stft(wave, **self.stft, return_complex=True)
         log_amplitude, phase = torch.log(z.abs() + 1e-4), z.angle()
         return log_amplitude, phase, torch.polar(torch.exp(log_amplitude), phase)
 
+    def extended(self, narrow: torch.Tensor, samples: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The generator's log-amplitude and phase for (batch, samples at its input rate)."""
+        up = self.generator.upsample(narrow)[:, :samples]
+        z = torch.stft(up, **self.stft, return_complex=True)
+        given = seen(z.real, z.imag, self.generator.config["phase_floor"])
+        log_amplitude, phase = self.generator.network(*given)
+        return log_amplitude.float(), phase.float()
+
     def __call__(self, wide: torch.Tensor, narrow: torch.Tensor) -> float:
-        up = self.generator.upsample(narrow)[:, : wide.shape[1]]
         mag, pha, com = self.features(wide)
-        mag_nb, pha_nb, _ = self.features(up)
-        mag_g, pha_g = (x.float() for x in self.generator(mag_nb, pha_nb))
+        mag_g, pha_g = self.extended(narrow, wide.shape[1])
         com_g = torch.polar(torch.exp(mag_g), pha_g)
-        wave = torch.istft(com_g, **self.generator.stft_settings(wide))
+        wave = torch.istft(com_g, **self.stft)
         _, _, com_again = self.features(wave)
 
         self.critic_optimizer.zero_grad()
