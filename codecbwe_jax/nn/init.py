@@ -1,11 +1,47 @@
-"""Initialisers of the PyTorch originals."""
+"""Fresh variables of a network, and initialisers of the PyTorch originals."""
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
 import jax
 from flax import linen as nn
+from jax.interpreters.partial_eval import dce_jaxpr
+
+
+def fresh(
+    network: nn.Module,
+    key: jax.Array,
+    *inputs: jax.ShapeDtypeStruct,
+    mutable: str | nn.DenyList = "params",
+) -> dict[str, Any]:
+    """Fresh variables, of which nothing is computed but what they need.
+
+    `network.lazy_init` gives the same, and computes all that follows from parameters alone too
+    (gains, norms of weights): hundreds of small programs, which make up most of a start.
+
+    Args:
+      network: whose variables depend on the shapes of its inputs alone.
+      key: of the draws.
+      inputs: what the network is called with.
+      mutable: the collections wanted.
+
+    Returns:
+      Collections by name ("params", ...).
+
+    Raises:
+      TypeError: if they depend on the values of the inputs.
+    """
+    init = functools.partial(network.init, mutable=mutable)
+    traced, shapes = jax.make_jaxpr(init, return_shape=True)(key, *inputs)
+    leaves, structure = jax.tree.flatten(shapes)
+    needed, (takes_key, *others) = dce_jaxpr(traced.jaxpr, [True] * len(leaves))
+    if any(others):
+        raise TypeError(f"variables of {type(network).__name__} depend on what it is called with")
+    values = jax.core.eval_jaxpr(needed, traced.consts, *([key] if takes_key else []))
+    return jax.tree.unflatten(structure, values)
 
 
 def torch_uniform(fan_in: int) -> nn.initializers.Initializer:

@@ -1,0 +1,39 @@
+"""Fresh variables are those that Flax draws."""
+
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from codecbwe_jax.nn.init import fresh
+from codecbwe_jax.objectives.critics import build_critic
+
+WAVE = jax.ShapeDtypeStruct((1, 9000), np.float32)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"name": "mpd", "periods": (2,), "channels": (4, 4)},  # weight norm
+        {"name": "msd", "channels": (4,) * 7, "groups": (1,) * 7},  # spectral norm and its state
+    ],
+    ids=lambda s: s["name"],
+)
+def test_the_same_as_lazy_init(settings: dict) -> None:
+    critic = build_critic(settings["name"], {k: v for k, v in settings.items() if k != "name"})
+    key, everything = jax.random.key(3), nn.DenyList("intermediates")
+    ours = fresh(critic, key, WAVE, mutable=everything)
+    theirs = critic.lazy_init(key, WAVE)
+    assert ours.keys() == theirs.keys()
+    jax.tree.map(np.testing.assert_array_equal, ours, dict(theirs))
+
+
+class Centred(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x - self.param("mean", lambda key: x.mean())
+
+
+def test_what_depends_on_the_input_is_refused() -> None:
+    with pytest.raises(TypeError, match="variables of Centred depend on what it is called with"):
+        fresh(Centred(), jax.random.key(0), WAVE)
