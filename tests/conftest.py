@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import os
 import subprocess
@@ -14,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# PyTorch's threads wait for one another in a loop; where every core has a worker, 50 times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Compiling takes most of the suite's time, and what is compiled runs for moments.
@@ -45,6 +48,7 @@ from codecbwe_jax.data import synthetic  # noqa: E402
 from codecbwe_jax.inference.model import Model  # noqa: E402
 from codecbwe_jax.interop.checkpoints import write_folder  # noqa: E402
 from codecbwe_jax.systems import build  # noqa: E402
+from codecbwe_jax.systems.base import System  # noqa: E402
 from codecbwe_jax.systems.codec import Codec  # noqa: E402
 from tests.commands import run_to_end  # noqa: E402
 
@@ -53,16 +57,72 @@ jax.config.update("jax_num_cpu_devices", 8)
 # A network that trains a step in milliseconds, and critics to match.
 MICRO = [
     "--config.system.channels=8",
-    "--config.system.layers=2",
+    "--config.system.layers=1",
     "--config.system.n_fft=128",
     "--config.system.hop_length=40",
     "--config.system.win_length=128",
     "--config.data.segment_samples=4800",
     "--config.train.batch_size=4",
     "--config.train.log_every=1",
+    "--config.objective.critics.mpd.periods=(2,3)",
     "--config.objective.critics.mpd.channels=(2,2,2,2,2)",
+    "--config.objective.critics.mrad.resolutions=((512,128,512),)",
+    "--config.objective.critics.mrpd.resolutions=((512,128,512),)",
     "--config.objective.critics.mrad.channels=2",
     "--config.objective.critics.mrpd.channels=2",
+    "--config.evaluators.valid.clips=1",
+    "--config.evaluators.valid.seconds=0.5",
+]
+
+
+# A codec of X-Codec 2.0's architecture that runs in milliseconds.
+MICRO_CODEC = {
+    "name": "codec",
+    "semantic": {"size": 32, "layers": 2, "heads": 4, "intermediate": 48, "kernel_size": 5},
+    "backbone": {"size": 64, "intermediate": 80, "layers": 2, "heads": 4, "head_size": 16},
+    "encoder_width": 4,
+    "ratios": (16, 20),
+}
+
+
+# Settings of losses that look through one window each, so that a step compiles in seconds.
+ONE_WINDOW = {
+    "multi_scale_mel": {"windows": (512,), "n_mels": (20,), "f_min": (0.0,), "f_max": (None,)},
+    "upper_band_mel": {"windows": (512,)},
+    "multi_resolution_stft": {"fft_sizes": (512,), "hop_lengths": (128,)},
+    "subband_stft": {"fft_sizes": (512,), "hop_lengths": (128,)},
+}
+
+
+def one_window(*losses: str) -> list[str]:
+    """What gives a documented recipe's losses, all that it has of `ONE_WINDOW`, one window each."""
+    return [
+        f"--config.objective.losses.{loss}.{field}={value}".replace(" ", "")
+        for loss in losses
+        for field, value in ONE_WINDOW[loss].items()
+    ]
+
+
+def sizes(of: str, settings: dict[str, object]) -> list[str]:
+    """Overrides of a system's settings."""
+    return [f"--config.system.{of}{name}={value}" for name, value in settings.items()]
+
+
+BACKBONE = sizes("backbone.", MICRO_CODEC["backbone"])
+# A codec's sizes, and those of a native decoder of its tokens.
+CODEC_SIZES = [
+    *BACKBONE,
+    *sizes("semantic.", MICRO_CODEC["semantic"]),
+    *sizes("", {name: MICRO_CODEC[name] for name in ("encoder_width", "ratios")}),
+]
+NATIVE_SIZES = [*BACKBONE, *sizes("", {"features": 96})]
+CODEC_LOSSES = one_window("multi_scale_mel", "multi_resolution_stft")
+NATIVE_LOSSES = one_window("multi_scale_mel", "upper_band_mel", "multi_resolution_stft")
+POST_HOC_LOSSES = one_window("upper_band_mel", "multi_resolution_stft")
+# A training of moments.
+SHORT = [
+    "--config.train.batch_size=2",
+    "--config.train.log_every=1",
     "--config.evaluators.valid.clips=1",
     "--config.evaluators.valid.seconds=0.5",
 ]
@@ -129,39 +189,34 @@ def run_cli(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
 
 @pytest.fixture(scope="session")
 def trained(shared_folder: Path, corpus: Path) -> Path:
-    """A work folder of a micro AP-BWE after 6 steps, 3 of them with critics."""
+    """A work folder of a micro network after 6 steps, 3 of them with a critic."""
 
     def train(folder: Path) -> None:
         result = run_cli(
             "train",
-            "--config=tests/training/micro_ap_bwe.py",
+            "--config=tests/training/micro_gan.py",
             f"--workdir={folder}",
             f"--config.data.path={corpus}",
             "--config.train.steps=6",
             "--config.objective.adversarial_from=3",
             "--config.checkpoint.every=3",
             "--config.evaluators.valid.every=3",
-            *MICRO,
         )
         assert result.returncode == 0, result.stderr
 
     return made_once(shared_folder / "trained", train)
 
 
-# A codec of X-Codec 2.0's architecture that runs in milliseconds.
-MICRO_CODEC = {
-    "name": "codec",
-    "semantic": {"size": 32, "layers": 2, "heads": 4, "intermediate": 48, "kernel_size": 5},
-    "backbone": {"size": 64, "intermediate": 80, "layers": 2, "heads": 4, "head_size": 16},
-    "encoder_width": 4,
-}
-
-
 def random_codec(family: str = "xcodec2", **settings: object) -> tuple[Codec, dict]:
     """A micro codec and random parameters with a life of their own: no zeros, no equal gains."""
     rate = {"xcodec2": 16000, "neucodec": 24000}[family]
     codec = build({**MICRO_CODEC, "family": family, "output_rate": rate, **settings})
-    return codec, stirred(codec.init(jax.random.key(0)))
+    return codec, jax.tree.map(np.copy, _stirred_of(codec))
+
+
+@functools.cache
+def _stirred_of(system: System) -> dict:
+    return stirred(system.init(jax.random.key(0)))
 
 
 def stirred(params: dict) -> dict:

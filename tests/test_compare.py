@@ -10,15 +10,10 @@ import soundfile
 from codecbwe_jax.compare import compare
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
-from tests.conftest import MICRO_CODEC, run_cli
+from tests.conftest import NATIVE_LOSSES, NATIVE_SIZES, SHORT, run_cli
 
-NATIVE_SIZES = " ".join(
-    [
-        *(f"--config.system.backbone.{k}={v}" for k, v in MICRO_CODEC["backbone"].items()),
-        "--config.system.features=96",
-    ]
-)
-NATIVE = f"configs/native_istft.py:tiny_48k {NATIVE_SIZES}"
+NATIVE_MICRO = " ".join([*NATIVE_SIZES, *NATIVE_LOSSES])
+NATIVE = f"configs/native_istft.py:tiny_48k {NATIVE_MICRO}"
 
 
 def test_systems_of_both_kinds_at_two_rates(
@@ -29,8 +24,8 @@ def test_systems_of_both_kinds_at_two_rates(
     command = (
         "compare",
         "--configs",
-        f"high=configs/native_istft.py:tiny_48k --config.system.head_init=scratch {NATIVE_SIZES}",
-        f"configs/native_multiband.py:tiny_2x12 {NATIVE_SIZES}",
+        f"high=configs/native_istft.py:tiny_48k --config.system.head_init=scratch {NATIVE_MICRO}",
+        f"configs/native_multiband.py:tiny_2x12 {NATIVE_MICRO}",
         "post_hoc=tests/training/micro_config.py:neucodec",
         f"--codec={codec_24k_folder}",
         "--steps=3",
@@ -39,10 +34,7 @@ def test_systems_of_both_kinds_at_two_rates(
         "--blind",
         "--config.data.chunk_seconds=0.5",
         "--config.data.segment_samples=4800",
-        "--config.train.batch_size=2",
-        "--config.train.log_every=1",
-        "--config.evaluators.valid.clips=1",
-        "--config.evaluators.valid.seconds=0.5",
+        *SHORT,
     )
     result = run_cli(*command)
     assert result.returncode == 0, result.stderr

@@ -20,7 +20,19 @@ from codecbwe_jax.interop.weights import to_torch
 from codecbwe_jax.systems.facts import stored
 from codecbwe_jax.training import codec_input
 from tests.commands import run_to_end
-from tests.conftest import MICRO, MICRO_CODEC, ROOT, made_once, random_codec, run_cli
+from tests.conftest import (
+    CODEC_LOSSES,
+    CODEC_SIZES,
+    MICRO,
+    NATIVE_LOSSES,
+    NATIVE_SIZES,
+    POST_HOC_LOSSES,
+    ROOT,
+    SHORT,
+    made_once,
+    random_codec,
+    run_cli,
+)
 from tests.corpora.sample import hifi_tts2
 
 DOCUMENTS = ["README.md", *(f"docs/{p.name}" for p in sorted((ROOT / "docs").glob("*.md")))]
@@ -79,40 +91,30 @@ def lay_out(folder: Path, corpus: Path, codec_folder: Path) -> None:
 def micro(arguments: list[str]) -> list[str]:
     """What makes a documented command small enough for a test."""
     if any("configs/native_" in a for a in arguments):
-        sizes = MICRO_CODEC["backbone"].items()
         return [
-            *(f"--config.system.backbone.{name}={value}" for name, value in sizes),
-            "--config.system.features=96",
+            *NATIVE_SIZES,
+            *NATIVE_LOSSES,
             "--config.data.chunk_seconds=0.5",
             "--config.data.segment_samples=6400",
-            "--config.train.batch_size=2",
-            "--config.train.log_every=1",
-            "--config.evaluators.valid.clips=1",
-            "--config.evaluators.valid.seconds=0.5",
+            *SHORT,
             *(["--config.train.steps=2"] if arguments[0] == "train" else []),
         ]
     if any("configs/opus_bbwe" in a for a in arguments):
         return [
             "--config.system.size=16",
+            *POST_HOC_LOSSES,
             "--config.objective.critics.dac.channels=2",
             "--config.objective.critics.dac.period_channels=(2,2,2,2,2)",
             "--config.data.chunk_seconds=0.5",
             "--config.data.segment_samples=6400",
-            "--config.train.batch_size=2",
             "--config.train.steps=2",
-            "--config.evaluators.valid.clips=1",
-            "--config.evaluators.valid.seconds=0.5",
+            *SHORT,
         ]
     if any(a.startswith("--config=configs/codec") for a in arguments):
-        sizes = [
-            f"--config.system.{part}.{name}={value}"
-            for part in ("semantic", "backbone")
-            for name, value in MICRO_CODEC[part].items()
-        ]
-        sizes.append(f"--config.system.encoder_width={MICRO_CODEC['encoder_width']}")
-        if arguments[0] == "train":
-            sizes += ["--config.train.steps=2", "--config.data.segment_samples=3200"]
-        return sizes
+        if arguments[0] != "train":
+            return CODEC_SIZES
+        steps, samples = "--config.train.steps=2", "--config.data.segment_samples=3200"
+        return [*CODEC_SIZES, *CODEC_LOSSES, *SHORT, steps, samples]
     if arguments[0] == "train":
         return ["--config.train.steps=2", *MICRO]
     if arguments[0] == "plan":  # of a step without critics

@@ -7,30 +7,31 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.conftest import MICRO, MICRO_CODEC, ROOT
+from tests.conftest import (
+    CODEC_LOSSES,
+    CODEC_SIZES,
+    MICRO,
+    NATIVE_LOSSES,
+    NATIVE_SIZES,
+    POST_HOC_LOSSES,
+    ROOT,
+    SHORT,
+)
 
 pytestmark = pytest.mark.xdist_group("notebooks")
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-BACKBONE = [f"--config.system.backbone.{k}={v}" for k, v in MICRO_CODEC["backbone"].items()]
 CODEC = [
-    *BACKBONE,
-    *(f"--config.system.semantic.{k}={v}" for k, v in MICRO_CODEC["semantic"].items()),
-    f"--config.system.encoder_width={MICRO_CODEC['encoder_width']}",
+    *CODEC_SIZES,
+    *CODEC_LOSSES,
     "--config.data.segment_samples=3200",
     "--config.train.steps=2",
 ]
 NATIVE = [
-    *BACKBONE,
-    "--config.system.features=96",
+    *NATIVE_SIZES,
+    *NATIVE_LOSSES,
     "--config.data.chunk_seconds=0.5",
     "--config.data.segment_samples=4800",
-]
-SMALL = [
-    "--config.train.batch_size=2",
-    "--config.train.log_every=1",
-    "--config.evaluators.valid.clips=1",
-    "--config.evaluators.valid.seconds=0.5",
 ]
 
 
@@ -40,8 +41,8 @@ def settings(corpus: Path) -> dict[str, dict[str, Any]]:
         "02_finetune_codec_decoder": {
             "DATA": str(corpus),
             "STEPS": 2,
-            "OVERRIDES": [*NATIVE, *SMALL],
-            "CODEC_OVERRIDES": [*CODEC, *SMALL],
+            "OVERRIDES": [*NATIVE, *SHORT],
+            "CODEC_OVERRIDES": [*CODEC, *SHORT],
         },
         "03_export_to_pytorch": {},
         "04_compare_systems": {
@@ -50,8 +51,9 @@ def settings(corpus: Path) -> dict[str, dict[str, Any]]:
             "OVERRIDES": [
                 "--config.system.size=8",
                 "--config.system.layers=1",
+                *POST_HOC_LOSSES,
                 "--config.data.segment_samples=4800",
-                *SMALL,
+                *SHORT,
             ],
         },
     }

@@ -30,7 +30,7 @@ from codecbwe_jax.corpora.chapters import Chapter, Settings, Utterance, choose, 
 from codecbwe_jax.data import recordings, shards, split, synthetic
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
-from tests.conftest import MICRO, run_cli
+from tests.conftest import run_cli
 from tests.corpora.sample import RATE, hifi_tts2, write_lines
 
 pytestmark = pytest.mark.xdist_group("corpora")
@@ -113,14 +113,13 @@ def test_the_corpus_is_what_training_reads(source: Path, tmp_path: Path) -> None
     folder = made.stdout.strip().splitlines()[-1].removeprefix("--config.data.path=")
     run = run_cli(
         "train",
-        "--config=configs/ap_bwe.py:tiny",
+        "--config=tests/training/micro_config.py:48k",
         f"--workdir={tmp_path / 'run'}",
         f"--config.data.path={folder}",
         "--config.data.bandwidth=manifest",
         "--config.data.min_bandwidth_hz=8000",
         "--config.data.workers=1",
         "--config.train.steps=2",
-        *MICRO,
     )
     assert run.returncode == 0, run.stderr
     assert "6 recordings, 0.1 minutes, 2 speakers" in run.stdout

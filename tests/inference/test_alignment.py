@@ -41,8 +41,8 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def source(voice: np.ndarray) -> np.ndarray:
-    """Two seconds at 48 kHz, peak 0.5."""
-    return 0.5 * voice[:96000] / np.abs(voice[:96000]).max()
+    """1.4 s at 48 kHz, peak 0.5."""
+    return 0.5 * voice[:67200] / np.abs(voice[:67200]).max()
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,9 @@ def delay_and_likeness(x: np.ndarray, reference: np.ndarray) -> tuple[int, float
     return int(np.argmax(products)) - 320, float(height)
 
 
-def test_inference_at_every_length_of_a_hop(faithful: FrozenCodec, source: np.ndarray) -> None:
+def test_inference_at_lengths_all_over_a_hop(faithful: FrozenCodec, source: np.ndarray) -> None:
     wave16 = soxr.resample(source, 48000, 16000)
-    lengths = range(16000, 16320)
+    lengths = [15680, *range(15681, 16000, 3)]  # which all run as one second
     tokens = faithful.encode_all([wave16[:n] for n in lengths])
     for n, decoded in zip(lengths, faithful.decode_all(tokens), strict=True):
         delay, likeness = delay_and_likeness(decoded[:n], wave16[:n])
@@ -85,9 +85,10 @@ def test_inference_at_every_length_of_a_hop(faithful: FrozenCodec, source: np.nd
 
 
 def test_reconstruction_of_another_rate(faithful: FrozenCodec, source: np.ndarray) -> None:
+    alone = FrozenCodec(faithful.model, window_seconds=3.0, batch_size=1)
     for n in range(60000, 60960, 119):
         wave = source[:n]
-        decoded = faithful.reconstruct(wave, 48000)
+        decoded = alone.reconstruct(wave, 48000)
         assert len(decoded) == round(n / 3)
         delay, likeness = delay_and_likeness(decoded, soxr.resample(wave, 48000, 16000))
         assert (n, delay) == (n, 0)
@@ -100,7 +101,7 @@ def test_training_pairs_at_every_length_of_a_hop(
     """Recordings that end anywhere in a hop, segments that begin at any token."""
     soundfile.write(tmp_path / "voice.wav", source, 48000, subtype="FLOAT")
     (found,) = recordings.find(tmp_path).recordings
-    cut = [dataclasses.replace(found, samples=3 * n) for n in range(31680, 32000)]
+    cut = [dataclasses.replace(found, samples=3 * n) for n in range(22080, 22400)]
     codec = faithful.system
     settings = codec_pairs.CodecPairSettings(
         codec="faithful",
@@ -108,9 +109,9 @@ def test_training_pairs_at_every_length_of_a_hop(
         encoder_rate=16000,
         output_rate=48000,
         segment_samples=48000,
-        chunk_tokens=100,
+        chunk_tokens=70,
         token_rate=50,
-        window_samples=codec.window(100),
+        window_samples=codec.window(70),
         codec_rate=16000,
     )
     make = codec_pairs.MakeOnlinePair(cut, settings)
@@ -125,4 +126,4 @@ def test_training_pairs_at_every_length_of_a_hop(
             delay, likeness = delay_and_likeness(decoded, soxr.resample(target, 48000, 16000))
             assert delay == 0
             assert likeness > CLEAR
-    assert len(begins) > 40
+    assert begins == set(range(21))

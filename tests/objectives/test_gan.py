@@ -12,7 +12,7 @@ from codecbwe_jax.training.step import init_state, make_step
 
 WEIGHTS = {"weight": 1.0, "adversarial": 1.0, "feature_matching": 1.0}
 CRITICS = {
-    "msd": {"channels": (16,) * 7, **WEIGHTS},
+    "msd": {"channels": (4,) * 7, "groups": (1,) * 7, **WEIGHTS},
     "hifi_gan_plus": {"channels": (4,) * 6, "groups": (1,) * 6, "mel_channels": 4, **WEIGHTS},
 }
 
@@ -20,8 +20,7 @@ CRITICS = {
 def test_states_of_critics_move_with_every_step() -> None:
     """Estimates of spectral norms approach the norms; batch norms remember what they saw; what
     the generator is told comes with both kinds of items in one batch."""
-    config = load_config("configs/opus_bbwe.py:tiny").unlock()
-    config.system.size = 8
+    config = load_config("tests/training/micro_config.py:48k").unlock()
     config.objective.critics = CRITICS
     config.objective.adversarial_from = 0
     system = build(config.system)

@@ -59,7 +59,7 @@ def test_gradients_are_finite_on_silence_and_full_scale(level: float) -> None:
         spectra = jnp.abs(out["spectrum"] - truth["spectrum"]) + jnp.abs(out["reanalysed"])
         return jnp.sum(spectra) + jnp.sum(out["phase"]) + jnp.sum(out["waveform"] ** 2)
 
-    value, gradient = jax.value_and_grad(loss)(params)
+    value, gradient = jax.jit(jax.value_and_grad(loss))(params)
     assert np.isfinite(value)
     assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
 

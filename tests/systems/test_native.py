@@ -16,7 +16,15 @@ from codecbwe_jax.interop.weights import from_torch, to_torch
 from codecbwe_jax.systems import build
 from codecbwe_jax.systems.codec import Codec
 from codecbwe_jax.systems.native import NativeDecoder
-from tests.conftest import MICRO_CODEC, random_codec, run_cli, stirred
+from tests.conftest import (
+    MICRO_CODEC,
+    NATIVE_LOSSES,
+    NATIVE_SIZES,
+    one_window,
+    random_codec,
+    run_cli,
+    stirred,
+)
 
 # of the micro codec
 SHARED = {"features": 96, "backbone": MICRO_CODEC["backbone"]}
@@ -139,10 +147,9 @@ def test_what_cannot_start_is_refused(codec: tuple[Codec, dict]) -> None:
 
 def overrides(corpus: Path, codec_folder: Path, rate: int = 48000) -> list[str]:
     """A native decoder of the micro codec, trained in seconds."""
-    sizes = [f"--config.system.backbone.{k}={v}" for k, v in MICRO_CODEC["backbone"].items()]
     return [
-        *sizes,
-        "--config.system.features=96",
+        *NATIVE_SIZES,
+        *NATIVE_LOSSES,
         f"--config.data.path={corpus}",
         f"--config.data.codec={codec_folder}",
         "--config.data.chunk_seconds=0.5",
@@ -227,6 +234,9 @@ def test_the_whole_recipe_trains(corpus: Path, codec_folder: Path, tmp_path: Pat
         "--config.train.steps=3",
         "--config.objective.adversarial_from=1",
         "--config.objective.ramp_steps=1",
+        *one_window("subband_stft"),
+        "--config.objective.critics.dac.periods=(2,)",
+        "--config.objective.critics.dac.windows=(512,)",
         "--config.objective.critics.dac.channels=2",
         "--config.objective.critics.dac.period_channels=(2, 2, 2, 2, 2)",
     )

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from codecbwe_jax import systems
-from codecbwe_jax.config import load_config
 from codecbwe_jax.data import codec_pairs, pipeline
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.training import cache, codec_input
 from codecbwe_jax.training.data import find_recordings
+from codecbwe_jax.training.settings import load_run
 from tests.commands import Command, run_to_end
 from tests.conftest import MICRO, run_cli
 
@@ -32,7 +32,7 @@ def config_for(corpus: Path, codec: Path, *extra: str):
         "--config.train.batch_size=8",  # one for each of the test's devices
         *extra,
     ]
-    return load_config("configs/ap_bwe.py:tiny", overrides)
+    return load_run("configs/ap_bwe.py:tiny", overrides)
 
 
 @pytest.fixture(scope="module")
