@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ from codecbwe_jax.audio.pqmf import Pqmf
 from codecbwe_jax.fields import NotNegative, Size
 from codecbwe_jax.losses.stft import multi_resolution_stft
 
-# Sizes of Multi-band MelGAN (arXiv 2005.05106) for bands of 6 kHz rate.
+# Sizes of Multi-band MelGAN (arXiv 2005.05106).
 FFT_SIZES = (384, 683, 171)
 HOP_LENGTHS = (30, 60, 10)
 WIN_LENGTHS = (150, 300, 60)
@@ -23,6 +24,9 @@ def subband_stft(
     rate: int,
     bands: Size,
     taps: Size = 62,
+    fft_sizes: Sequence[Size] = FFT_SIZES,
+    hop_lengths: Sequence[Size] = HOP_LENGTHS,
+    win_lengths: Sequence[Size] | None = WIN_LENGTHS,
     power_floor: NotNegative = 1e-7,
     **settings: Any,
 ) -> jax.Array:
@@ -33,8 +37,10 @@ def subband_stft(
 
     Args:
       target, predicted: waveforms `[B, samples]`.
-      rate: of both in Hz; sizes are in proportion to the bands' rate.
+      rate: of both in Hz.
       bands, taps: of the PQMF.
+      fft_sizes, hop_lengths, win_lengths: of each resolution, in samples of a band of 6 kHz; those
+        of other bands are in proportion to their rate.
       power_floor, settings: as in `multi_resolution_stft`.
 
     Returns:
@@ -46,7 +52,9 @@ def subband_stft(
     def split(x: jax.Array) -> jax.Array:
         return bank.analysis(x[:, :samples]).swapaxes(1, 2).reshape(-1, samples // bands)
 
-    sizes = ([round(scale * n) for n in row] for row in (FFT_SIZES, HOP_LENGTHS, WIN_LENGTHS))
+    sizes = (
+        row and [round(scale * n) for n in row] for row in (fft_sizes, hop_lengths, win_lengths)
+    )
     return multi_resolution_stft(
         split(target), split(predicted), *sizes, power_floor=power_floor, **settings
     )[0]

@@ -24,9 +24,11 @@ def _log_mel(p: Features, t: Features, system: System, **settings: Any) -> jax.A
     return mel.log_mel_l1(t["waveform"], p["waveform"], settings)
 
 
-def _upper_band_mel(p: Features, t: Features, system: System, **settings: Any) -> jax.Array:
-    settings.setdefault("band_edge_hz", system.input_rate / 2)
-    return mel.upper_band_mel(t["waveform"], p["waveform"], system.output_rate, **settings)
+def _upper_band_mel(
+    p: Features, t: Features, system: System, band_edge_hz: float | None = None, **settings: Any
+) -> jax.Array:
+    edge = system.input_rate / 2 if band_edge_hz is None else band_edge_hz
+    return mel.upper_band_mel(t["waveform"], p["waveform"], system.output_rate, edge, **settings)
 
 
 class Loss(NamedTuple):
@@ -35,7 +37,7 @@ class Loss(NamedTuple):
     Attributes:
       compute: the function.
       settings: the functions whose arguments are settings of it; the first that has one counts.
-      implied: those that follow from the system where a config leaves them out.
+      implied: those that follow from the system where they are None.
     """
 
     compute: Reconstruction
@@ -47,7 +49,9 @@ class Loss(NamedTuple):
         found = {"weight": Field(NotNegative, MISSING, "of the loss in the generator's")}
         for function in reversed(self.settings):
             found |= fields_of(function, GIVEN)
-        return {n: f._replace(default=None) if n in self.implied else f for n, f in found.items()}
+        for name in self.implied:
+            found[name] = found[name]._replace(kind=found[name].kind | None, default=None)
+        return found
 
 
 # arguments of losses that are no settings

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from codecbwe_jax import objectives, systems
 from codecbwe_jax.errors import MistakesError, UserError
 from codecbwe_jax.evaluation import evaluators
-from codecbwe_jax.fields import fields_of, members
+from codecbwe_jax.fields import MISSING, fields_of, members
 from codecbwe_jax.objectives.critics import CRITICS, build_critic
 from codecbwe_jax.objectives.reconstruction import GIVEN, LOSSES
 from codecbwe_jax.objectives.turn import Context
@@ -280,6 +280,20 @@ def test_every_setting_of_a_loss_is_read(name: str) -> None:
         read = {n.id for n in ast.walk(source) if isinstance(n, ast.Name)}
         read |= {n.attr for n in ast.walk(module) if isinstance(n, ast.Attribute)}
         assert set(fields_of(function, GIVEN)) <= read
+
+
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.settings])
+def test_every_setting_of_a_loss_can_be_given(name: str) -> None:
+    loss, system = LOSSES[name], systems.build({"name": "high_band", "size": 8, "layers": 1})
+    fields = loss.fields({})
+    del fields["weight"]
+    given = {n: 2 if f.default is MISSING else f.default for n, f in fields.items()}
+    wave = jax.ShapeDtypeStruct((1, 9600), np.float32)
+
+    def compute(target: jax.Array, predicted: jax.Array) -> jax.Array:
+        return loss.compute({"waveform": predicted}, {"waveform": target}, system, **given)
+
+    assert jax.eval_shape(compute, wave, wave).shape == ()
 
 
 def test_every_setting_of_an_evaluator_is_read() -> None:
