@@ -90,7 +90,7 @@ ONE_WINDOW = {
     "multi_scale_mel": {"windows": (512,), "n_mels": (20,), "f_min": (0.0,), "f_max": (None,)},
     "upper_band_mel": {"windows": (512,)},
     "multi_resolution_stft": {"fft_sizes": (512,), "hop_lengths": (128,)},
-    "subband_stft": {"fft_sizes": (512,), "hop_lengths": (128,)},
+    "subband_stft": {"fft_sizes": (384,), "hop_lengths": (30,), "win_lengths": (150,)},
 }
 
 

@@ -9,13 +9,13 @@ import jax
 import numpy as np
 import pytest
 
-from codecbwe_jax.config import load_config
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.model import load_model
 from codecbwe_jax.interop.weights import from_torch, to_torch
 from codecbwe_jax.systems import build
 from codecbwe_jax.systems.codec import Codec
 from codecbwe_jax.systems.native import NativeDecoder
+from codecbwe_jax.training.settings import load_run
 from tests.conftest import (
     MICRO_CODEC,
     NATIVE_LOSSES,
@@ -249,7 +249,7 @@ def test_the_whole_recipe_trains(corpus: Path, codec_folder: Path, tmp_path: Pat
 
 
 def test_one_clear_line(corpus: Path, codec_folder: Path, tmp_path: Path) -> None:
-    config = load_config("configs/native_istft.py:tiny", overrides(corpus, codec_folder))
+    config = load_run("configs/native_istft.py:tiny", overrides(corpus, codec_folder))
     for override, message in (
         ("--config.data.input=lowpass", "this system takes a codec's tokens"),
         ("--config.system.features=64", "features is 64; the codec's is 96"),
