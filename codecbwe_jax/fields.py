@@ -232,6 +232,13 @@ def defaults(owner: type) -> dict[str, Any]:
     return {name: field.default for name, field in fields_of(owner).items()}
 
 
+def tuples(value: Any) -> Any:
+    """A value with tuples for lists, all the way down: what is made of it can be hashed."""
+    if isinstance(value, Mapping):
+        return {name: tuples(part) for name, part in value.items()}
+    return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value
+
+
 def faults(kind: Any, value: Any, where: str) -> list[str]:
     """What is wrong with a value, one line for each fault.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -34,14 +35,31 @@ def fresh(
     Raises:
       TypeError: if they depend on the values of the inputs.
     """
+    draw, structure = _traced(network, key.dtype, inputs, mutable)
+    return jax.tree.unflatten(structure, draw(key))
+
+
+# a model is made of its shapes, then checked, then made: the network is walked through once
+@functools.lru_cache(maxsize=64)
+def _traced(
+    network: nn.Module,
+    key_dtype: jax.typing.DTypeLike,
+    inputs: tuple[jax.ShapeDtypeStruct, ...],
+    mutable: str | nn.DenyList,
+) -> tuple[Callable[[jax.Array], list[jax.Array]], jax.tree_util.PyTreeDef]:
+    """(leaves of the variables from a key, their tree)."""
     init = functools.partial(network.init, mutable=mutable)
+    key = jax.ShapeDtypeStruct((), key_dtype)
     traced, shapes = jax.make_jaxpr(init, return_shape=True)(key, *inputs)
     leaves, structure = jax.tree.flatten(shapes)
     needed, (takes_key, *others) = dce_jaxpr(traced.jaxpr, [True] * len(leaves))
     if any(others):
         raise TypeError(f"variables of {type(network).__name__} depend on what it is called with")
-    values = jax.core.eval_jaxpr(needed, traced.consts, *([key] if takes_key else []))
-    return jax.tree.unflatten(structure, values)
+
+    def draw(key: jax.Array) -> list[jax.Array]:
+        return jax.core.eval_jaxpr(needed, traced.consts, *([key] if takes_key else []))
+
+    return draw, structure
 
 
 def torch_uniform(fan_in: int) -> nn.initializers.Initializer:

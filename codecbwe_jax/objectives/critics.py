@@ -19,7 +19,7 @@ from codecbwe_jax.discriminators.scale import MultiScaleDiscriminator
 from codecbwe_jax.discriminators.spectral import MultiResolutionDiscriminator
 from codecbwe_jax.discriminators.subband import SubbandDiscriminator, subband_critic
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.fields import Field, Group, NotNegative, fields_of, named
+from codecbwe_jax.fields import Field, Group, NotNegative, fields_of, named, tuples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,7 @@ def build_critic(name: str, settings: Mapping[str, Any]) -> nn.Module:
     if name not in CRITICS:
         raise UserError(f"config.objective.critics.{name}: known are {', '.join(CRITICS)}")
     weights = fields_of(CriticWeights)
-    network = {k: v for k, v in settings.items() if k not in weights}
+    network = {k: tuples(v) for k, v in settings.items() if k not in weights}
     try:
         return CRITICS[name].make(**network)
     except TypeError as error:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from codecbwe_jax.errors import MistakesError, UserError
-from codecbwe_jax.fields import faults, fields_of, tagged
+from codecbwe_jax.fields import faults, fields_of, tagged, tuples
 
 if TYPE_CHECKING:
     from codecbwe_jax.systems.base import System
@@ -81,7 +81,7 @@ def build(settings: Mapping[str, Any]) -> System:
       UserError: on an unknown name, or a field that is unknown or not what it may be.
     """
     # a ConfigDict's inner ones are no mappings
-    settings = settings.to_dict() if hasattr(settings, "to_dict") else dict(settings)
+    settings = tuples(settings.to_dict() if hasattr(settings, "to_dict") else settings)
     if wrong := faults(Settings, settings, "config.system"):
         raise MistakesError(wrong)
     return _class_of(settings.pop("name"))(**settings)

@@ -30,7 +30,7 @@ def build_stored(settings: Any, where: object) -> tuple[System, Params]:
     if wrong := faults(Settings, settings, "system"):
         raise UserError(f"{where}: {some(wrong, 3, '; ')}")
     try:
-        system = build({k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+        system = build(settings)
         return system, jax.eval_shape(system.init, jax.random.key(0))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None

@@ -37,3 +37,23 @@ class Centred(nn.Module):
 def test_what_depends_on_the_input_is_refused() -> None:
     with pytest.raises(TypeError, match="variables of Centred depend on what it is called with"):
         fresh(Centred(), jax.random.key(0), WAVE)
+
+
+def test_the_same_network_is_walked_through_once() -> None:
+    """And settings from a file, with lists in them, make the same network."""
+    nets = [
+        build_critic("mpd", {"periods": p, "channels": c})
+        for p, c in (((2,), (4, 4)), ([2], [4, 4]))
+    ]
+    assert nets[0] == nets[1]
+    calls = []
+
+    class Watched(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            calls.append(x.shape)
+            return nn.Dense(3)(x)
+
+    one, other = (fresh(Watched(), jax.random.key(seed), WAVE)["params"] for seed in (0, 1))
+    assert calls == [WAVE.shape]
+    assert not np.array_equal(one["Dense_0"]["kernel"], other["Dense_0"]["kernel"])
