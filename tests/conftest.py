@@ -198,7 +198,6 @@ def trained(shared_folder: Path, corpus: Path) -> Path:
             f"--workdir={folder}",
             f"--config.data.path={corpus}",
             "--config.train.steps=6",
-            "--config.objective.adversarial_from=3",
             "--config.checkpoint.every=3",
             "--config.evaluators.valid.every=3",
         )

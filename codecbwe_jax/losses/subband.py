@@ -39,8 +39,8 @@ def subband_stft(
       target, predicted: waveforms `[B, samples]`.
       rate: of both in Hz.
       bands, taps: of the PQMF.
-      fft_sizes, hop_lengths, win_lengths: of each resolution, in samples of a band of 6 kHz; those
-        of other bands are in proportion to their rate.
+      fft_sizes, hop_lengths, win_lengths: of each resolution, in samples of a band at 6 kHz, to
+        be scaled to the bands' rate.
       power_floor, settings: as in `multi_resolution_stft`.
 
     Returns:

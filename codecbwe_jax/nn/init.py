@@ -12,7 +12,7 @@ from flax import linen as nn
 from jax.interpreters.partial_eval import dce_jaxpr
 
 
-def fresh(
+def fresh_variables(
     network: nn.Module,
     key: jax.Array,
     *inputs: jax.ShapeDtypeStruct,

@@ -29,7 +29,7 @@ from codecbwe_jax.fields import (
 )
 from codecbwe_jax.losses.adversarial import ADVERSARIAL, feature_matching
 from codecbwe_jax.losses.balancer import balance, initial_state
-from codecbwe_jax.nn.init import fresh
+from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.objectives import critics, reconstruction
 from codecbwe_jax.objectives.turn import Batch, Context, Params, Report, Turn
 from codecbwe_jax.systems.base import Features, System
@@ -123,7 +123,9 @@ class Gan:
         params: dict[str, Any] = {"generator": self.system.init(keys[0])}
         wave = jax.ShapeDtypeStruct((1, 65536), jnp.float32)
         for critic_key, (name, critic) in zip(keys[1:], self.critics.items(), strict=True):
-            variables = dict(fresh(critic, critic_key, wave, mutable=nn.DenyList("intermediates")))
+            variables = dict(
+                fresh_variables(critic, critic_key, wave, mutable=nn.DenyList("intermediates"))
+            )
             params[name] = variables.pop("params")
             if variables:
                 params[state_of(name)] = variables

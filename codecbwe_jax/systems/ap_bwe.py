@@ -23,7 +23,7 @@ from codecbwe_jax.audio.stft import istft, phase, stft
 from codecbwe_jax.fields import Fraction, Layers, Precision, Rate, Size
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.convnext import ConvNeXtBlock
-from codecbwe_jax.nn.init import fresh, torch_uniform
+from codecbwe_jax.nn.init import fresh_variables, torch_uniform
 from codecbwe_jax.systems.base import Features, Params, System
 
 # Added to every magnitude before its logarithm (datasets/dataset.py amp_pha_stft).
@@ -165,7 +165,7 @@ class ApBwe(System):
         """Fresh parameters: nested dict of float32 arrays."""
         spectrum = jax.ShapeDtypeStruct((1, 8, self.n_fft // 2 + 1), jnp.complex64)
         features = jax.eval_shape(lambda z: seen(z, self.phase_floor), spectrum)
-        return fresh(self.network, key, *features)["params"]
+        return fresh_variables(self.network, key, *features)["params"]
 
     def analyse(self, waveform: jax.Array) -> Features:
         """Spectral features of a waveform `[B, samples]` at output_rate.

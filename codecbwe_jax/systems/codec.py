@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from codecbwe_jax.codec.network import CodecNetwork
 from codecbwe_jax.codec.settings import INPUT_RATE, CodecSettings
 from codecbwe_jax.interop.weights import Rule
-from codecbwe_jax.nn.init import fresh
+from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.systems.base import Features, Params, System
 
 
@@ -50,7 +50,7 @@ class Codec(CodecSettings, System):
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: nested dict of float32 arrays."""
         waveform = jax.ShapeDtypeStruct((1, 8 * self.token_hop_length), jnp.float32)
-        return fresh(self.network, key, waveform)["params"]
+        return fresh_variables(self.network, key, waveform)["params"]
 
     def pad(self, waveform: jax.Array) -> jax.Array:
         """`[B, n]` -> whole hops, with at least one zero at the end."""

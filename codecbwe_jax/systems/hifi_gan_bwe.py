@@ -23,7 +23,7 @@ from codecbwe_jax.audio.sinc import SINC_FILTERS, SincFilterName, sinc_kernel
 from codecbwe_jax.fields import Layers, Precision, Rate, Size
 from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
-from codecbwe_jax.nn.init import fresh
+from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.systems.base import Features, Params, System
 
 
@@ -154,7 +154,7 @@ class HifiGanBwe(System):
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: nested dict of float32 arrays."""
         wave = jax.ShapeDtypeStruct((1, 8, 1), jnp.float32)
-        return fresh(self.network, key, wave)["params"]
+        return fresh_variables(self.network, key, wave)["params"]
 
     def generate(self, params: Params, wide: jax.Array) -> jax.Array:
         """The network on an upsampled waveform: `[B, samples]` -> `[B, samples]`."""

@@ -33,7 +33,7 @@ from codecbwe_jax.decoders.istft_head import spectrum_of
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Layers, NotNegative, Precision, Rate, Size, SomeOf
 from codecbwe_jax.interop.weights import Rule, under
-from codecbwe_jax.nn.init import fresh
+from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.systems.base import Features, Params, System
 
 RESAMPLER = "hann24"
@@ -172,7 +172,7 @@ class HighBand(System):
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: nested dict of float32 arrays."""
         features = jax.ShapeDtypeStruct((1, 8, 3 * self.seen_bins), jnp.float32)
-        return fresh(self.network, key, features)["params"]
+        return fresh_variables(self.network, key, features)["params"]
 
     def features(self, waveform: jax.Array) -> jax.Array:
         """Log magnitudes, and compressed real and imaginary parts: `[B, n]` -> `[B, n / hop + 1,

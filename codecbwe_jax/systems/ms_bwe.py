@@ -23,7 +23,7 @@ from codecbwe_jax.audio.stft import istft, phase, stft
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import CountOrNone, Fraction, Layers, Precision, Rate, Size
 from codecbwe_jax.interop.weights import Rule, under
-from codecbwe_jax.nn.init import fresh
+from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR, ApBwe, ApBweNetwork, polar, seen
 from codecbwe_jax.systems.base import Features, Params, System
 
@@ -119,7 +119,7 @@ class MsBwe(System):
         features = jax.eval_shape(lambda z: seen(z, self.phase_floor), spectrum)
         keys = jax.random.split(key, len(self.stages))
         return {
-            f"stage_{stage[0]}": fresh(self.network(stage), k, *features)["params"]
+            f"stage_{stage[0]}": fresh_variables(self.network(stage), k, *features)["params"]
             for stage, k in zip(self.stages, keys, strict=True)
         }
 

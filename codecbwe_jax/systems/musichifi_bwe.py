@@ -25,7 +25,7 @@ from codecbwe_jax.decoders.bigvgan import BigVgan
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Precision, Rate, Size
 from codecbwe_jax.interop.weights import Rule
-from codecbwe_jax.nn.init import fresh
+from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.nn.snake import TAPS_PER_RATIO, kaiser_sinc_taps
 from codecbwe_jax.systems.base import Features, Params, System
 
@@ -162,7 +162,7 @@ class MusicHifiBwe(System):
         mels = jax.ShapeDtypeStruct((1, 8, self.n_mels), jnp.float32)
         basis = mel_filterbank(self.input_rate, self.n_fft, self.n_mels)
         return {
-            "generator": fresh(self.network, key, mels)["params"],
+            "generator": fresh_variables(self.network, key, mels)["params"],
             "mel_basis": jnp.asarray(basis, jnp.float32),
         }
 

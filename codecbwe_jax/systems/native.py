@@ -23,7 +23,7 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Levels, Precision, Rate, Size
 from codecbwe_jax.interop.weights import Rule, under
 from codecbwe_jax.nn.fsq import Quantiser
-from codecbwe_jax.nn.init import fresh
+from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.systems.base import Features, Params, System
 
 # Largest magnitude of the published 16 kHz heads.
@@ -127,7 +127,7 @@ class NativeDecoder(System):
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: nested dict of float32 arrays."""
-        return fresh(self.network, key, jax.ShapeDtypeStruct((1, 8), jnp.int32))["params"]
+        return fresh_variables(self.network, key, jax.ShapeDtypeStruct((1, 8), jnp.int32))["params"]
 
     def start_from(self, fresh: Params, other: System, theirs: Params) -> Params:
         """Fresh parameters with what a trained decoder of the same tokens can give.

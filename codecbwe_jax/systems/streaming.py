@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.nn import causal
-from codecbwe_jax.nn.init import fresh
+from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.systems.base import Features, Params, System
 
 INPUT_RATE = 16000
@@ -63,7 +63,7 @@ class StreamingSystem(System):
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: nested dict of float32 arrays."""
         wave = jax.ShapeDtypeStruct((1, self.frame_length), jnp.float32)
-        return fresh(self.network, key, wave)["params"]
+        return fresh_variables(self.network, key, wave)["params"]
 
     def begin(self, params: Params, batch: int = 1) -> causal.State:
         """The state before the first frame."""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from codecbwe_jax.nn.init import fresh
+from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.objectives.critics import build_critic
 
 WAVE = jax.ShapeDtypeStruct((1, 9000), np.float32)
@@ -22,7 +22,7 @@ WAVE = jax.ShapeDtypeStruct((1, 9000), np.float32)
 def test_the_same_as_lazy_init(settings: dict) -> None:
     critic = build_critic(settings["name"], {k: v for k, v in settings.items() if k != "name"})
     key, everything = jax.random.key(3), nn.DenyList("intermediates")
-    ours = fresh(critic, key, WAVE, mutable=everything)
+    ours = fresh_variables(critic, key, WAVE, mutable=everything)
     theirs = critic.lazy_init(key, WAVE)
     assert ours.keys() == theirs.keys()
     jax.tree.map(np.testing.assert_array_equal, ours, dict(theirs))
@@ -36,7 +36,7 @@ class Centred(nn.Module):
 
 def test_what_depends_on_the_input_is_refused() -> None:
     with pytest.raises(TypeError, match="variables of Centred depend on what it is called with"):
-        fresh(Centred(), jax.random.key(0), WAVE)
+        fresh_variables(Centred(), jax.random.key(0), WAVE)
 
 
 def test_the_same_network_is_walked_through_once() -> None:
@@ -54,6 +54,8 @@ def test_the_same_network_is_walked_through_once() -> None:
             calls.append(x.shape)
             return nn.Dense(3)(x)
 
-    one, other = (fresh(Watched(), jax.random.key(seed), WAVE)["params"] for seed in (0, 1))
+    one, other = (
+        fresh_variables(Watched(), jax.random.key(seed), WAVE)["params"] for seed in (0, 1)
+    )
     assert calls == [WAVE.shape]
     assert not np.array_equal(one["Dense_0"]["kernel"], other["Dense_0"]["kernel"])
