@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 
@@ -82,18 +81,15 @@ class WeightNormConv(nn.Module):
         g = self.param("g", lambda key, size: norm_per_output(v), (self.features,))
         kernel = v * (g / norm_per_output(v))
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        if len(shape) == 3 and self.groups == 1 and set(self.dilation or ()) <= {1}:
-            y = conv1d(x, kernel, self.strides[0], self.padding[0])
-        else:
-            y = jax.lax.conv_general_dilated(
-                x,
-                kernel,
-                self.strides,
-                self.padding,
-                rhs_dilation=self.dilation,
-                dimension_numbers=LAYOUTS[len(shape)],
-                feature_group_count=self.groups,
-            )
+        y = jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            self.strides,
+            self.padding,
+            rhs_dilation=self.dilation,
+            dimension_numbers=LAYOUTS[len(shape)],
+            feature_group_count=self.groups,
+        )
         if self.use_bias:
             y = y + self.param("bias", torch_uniform(fan_in), (self.features,)).astype(self.dtype)
         return y
@@ -131,58 +127,6 @@ class WeightNormConvTranspose(nn.Module):
         columns = jnp.einsum("btc,kfc->bftk", x.astype(self.dtype), kernel)
         y = overlap_add(columns, self.stride).swapaxes(1, 2)
         return y[:, self.padding : y.shape[1] - self.padding] + bias.astype(self.dtype)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def conv1d(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
-    """1-D convolution whose gradient with respect to x is quick on CPU.
-
-    There XLA's own (a convolution over x with zeros between its strides) takes a quarter longer
-    than one matrix product whose columns are added at shifted places.
-
-    Args:
-      x: `[B, T, C]`.
-      kernel: `[taps, C, F]`.
-      stride: in frames.
-      padding: zeros (before, after).
-
-    Returns:
-      `[B, (T + padding - taps) // stride + 1, F]`.
-    """
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride,), [padding], dimension_numbers=LAYOUTS[3]
-    )
-
-
-def _conv1d_forward(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return conv1d(x, kernel, stride, padding), (x, kernel)
-
-
-def _conv1d_backward(
-    stride: int, padding: tuple[int, int], saved: tuple[jax.Array, jax.Array], dy: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    x, kernel = saved
-    plain = conv1d.fun
-
-    def by_convolution(dy: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return jax.vjp(lambda x: plain(x, kernel, stride, padding), x)[1](dy)[0]
-
-    def by_product(dy: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        frames, taps = dy.shape[1], kernel.shape[0]
-        columns = jnp.einsum("btf,kcf->kbtc", dy, kernel)
-        dx = jnp.zeros((x.shape[0], x.shape[1] + sum(padding), x.shape[2]), x.dtype)
-        for k in range(taps):
-            dx = dx.at[:, k : k + (frames - 1) * stride + 1 : stride].add(columns[k])
-        return dx[:, padding[0] : padding[0] + x.shape[1]]
-
-    dx = jax.lax.platform_dependent(dy, x, kernel, cpu=by_product, default=by_convolution)
-    dkernel = jax.vjp(lambda k: plain(x, k, stride, padding), kernel)[1](dy)[0]
-    return dx, dkernel
-
-
-conv1d.defvjp(_conv1d_forward, _conv1d_backward)
 
 
 def norm_per_output(v: jax.Array) -> jax.Array:

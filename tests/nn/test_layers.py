@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from codecbwe_jax.nn.conv import DepthwiseConv, WeightNormConv, conv1d
+from codecbwe_jax.nn.conv import DepthwiseConv, WeightNormConv
 from codecbwe_jax.nn.convnext import ConvNeXtBlock
 
 
@@ -40,24 +40,6 @@ def test_weight_norm_conv_is_torchs(stride: int, kernel: int, pad: int) -> None:
         theirs = twin(torch.from_numpy(x.swapaxes(1, 2).copy())).numpy()
     ours = layer.apply({"params": params}, x)
     np.testing.assert_allclose(ours, theirs.swapaxes(1, 2), atol=2e-6)  # sums of 24 products
-
-
-@pytest.mark.parametrize(("stride", "kernel", "pad"), [(3, 5, 2), (1, 3, 1), (4, 8, 3)])
-def test_conv1d_has_the_gradients_of_a_convolution(stride: int, kernel: int, pad: int) -> None:
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((2, 34, 3)).astype(np.float32)
-    weight = rng.standard_normal((kernel, 3, 4)).astype(np.float32)
-
-    def plain(x, k):
-        layout = ("NWC", "WIO", "NWC")
-        return jax.lax.conv_general_dilated(x, k, (stride,), [(pad, pad)], dimension_numbers=layout)
-
-    y, pullback = jax.vjp(plain, x, weight)
-    ours, our_pullback = jax.vjp(lambda x, k: conv1d(x, k, stride, (pad, pad)), x, weight)
-    np.testing.assert_array_equal(ours, y)
-    dy = rng.standard_normal(y.shape).astype(np.float32)
-    for mine, theirs in zip(our_pullback(dy), pullback(dy), strict=True):
-        np.testing.assert_allclose(mine, theirs, atol=2e-5)  # sums of 34 products
 
 
 def test_weight_norm_starts_as_the_plain_kernel() -> None:
