@@ -78,8 +78,8 @@ MICRO = [
 # A codec of X-Codec 2.0's architecture that runs in milliseconds.
 MICRO_CODEC = {
     "name": "codec",
-    "semantic": {"size": 32, "layers": 2, "heads": 4, "intermediate": 48, "kernel_size": 5},
-    "backbone": {"size": 64, "intermediate": 80, "layers": 2, "heads": 4, "head_size": 16},
+    "semantic": {"size": 32, "layers": 1, "heads": 4, "intermediate": 48, "kernel_size": 5},
+    "backbone": {"size": 64, "intermediate": 80, "layers": 1, "heads": 4, "head_size": 16},
     "encoder_width": 4,
     "ratios": (16, 20),
 }

@@ -78,7 +78,7 @@ def test_semantic_weights_from_w2v_bert_alone(state) -> None:
     codec, _ = random_codec()
     w2v = names.to_w2v_bert(state)
     # the real one has more layers than the codec reads
-    w2v |= {k.replace("layers.1.", "layers.7."): v for k, v in w2v.items() if "layers.1." in k}
+    w2v |= {k.replace("layers.0.", "layers.7."): v for k, v in w2v.items() if "layers.0." in k}
     bare = {
         k: v
         for k, v in names.to_original(state, HEAD).items()
