@@ -132,11 +132,19 @@ class AntiAliasedSnake(nn.Module):
         beta = self.param("beta", init, (x.shape[-1],)) if self.has_beta else alpha
         if self.logarithmic:
             alpha, beta = jnp.exp(alpha), jnp.exp(beta)
-        if lengths is None:
-            return downsample(tuple(snake(p, alpha, beta) for p in upsample(x, self.ratio)))
-        # The last sample of the higher rate is computed by itself, from the frames that it sees:
-        # taken out of its phase it would cost another pass over all of it.
-        near = last_of(x, lengths, TAPS_PER_RATIO // 2)
-        last = snake(upsample(near, self.ratio)[-1][:, -1:], alpha, beta)
-        phases = upsample(fill_after(x, lengths, near[:, -1:]), self.ratio)
-        return downsample(tuple(fill_after(snake(p, alpha, beta), lengths, last) for p in phases))
+        return _anti_aliased(x, alpha, beta, self.ratio, lengths)
+
+
+# A codec has thirty at five shapes: each shape is traced and lowered once.
+@functools.partial(jax.jit, static_argnames="ratio")
+def _anti_aliased(
+    x: jax.Array, alpha: jax.Array, beta: jax.Array, ratio: int, lengths: jax.Array | None
+) -> jax.Array:
+    if lengths is None:
+        return downsample(tuple(snake(p, alpha, beta) for p in upsample(x, ratio)))
+    # The last sample of the higher rate is computed by itself, from the frames that it sees:
+    # taken out of its phase it would cost another pass over all of it.
+    near = last_of(x, lengths, TAPS_PER_RATIO // 2)
+    last = snake(upsample(near, ratio)[-1][:, -1:], alpha, beta)
+    phases = upsample(fill_after(x, lengths, near[:, -1:]), ratio)
+    return downsample(tuple(fill_after(snake(p, alpha, beta), lengths, last) for p in phases))
