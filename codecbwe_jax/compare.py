@@ -16,7 +16,7 @@ from codecbwe_jax.evaluation.columns import COMPARED
 from codecbwe_jax.evaluation.evaluate import Evaluation, Row, evaluate, heard_rate
 from codecbwe_jax.evaluation.listening import write_listening_page
 from codecbwe_jax.evaluation.report import text_table, write_report
-from codecbwe_jax.evaluation.speed import one_thread_factor
+from codecbwe_jax.evaluation.speed import one_thread_factors
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import BASELINES, Model, load_model
@@ -72,7 +72,8 @@ def compare(
     clips = held_out[:: max(1, math.ceil(len(held_out) / CLIPS))]
     baselines = [load_model(name) for name in BASELINES]
     result = evaluate([*models, *baselines], clips, report, codec=codec, figures=COMPARED)
-    factors = {name: one_thread_factor(report / "runs" / name) for name in names}
+    measured = one_thread_factors([report / "runs" / name for name in names])
+    factors = dict(zip(names, measured, strict=True))
     result.rows[:] = [_with_facts(row, models, speeds, factors) for row in result.rows]
     notes = [f"{steps} steps each on {data}."]
     write_report(result, report / "report.html", "Comparison", notes)

@@ -1,4 +1,4 @@
-"""How fast one model runs on one CPU thread: `python -m codecbwe_jax.evaluation.speed MODEL`."""
+"""How fast models run on one CPU thread: `python -m codecbwe_jax.evaluation.speed MODEL ...`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,26 +17,32 @@ SECONDS = 4
 ROUNDS = 5
 
 
-def one_thread_factor(folder: Path) -> float:
-    """Seconds of computing per second of output, in a process that has one CPU.
+def one_thread_factors(folders: Sequence[Path]) -> list[float]:
+    """Seconds of computing per second of output of each model, in a process that has one CPU.
 
     Args:
-      folder: of a native decoder or a codec (it decodes tokens), or of another system.
+      folders: of native decoders or codecs (they decode tokens), or of other systems.
 
     Raises:
       UserError: if the process fails.
     """
-    command = [sys.executable, "-m", "codecbwe_jax.evaluation.speed", str(folder)]
+    command = [sys.executable, "-m", "codecbwe_jax.evaluation.speed", *map(str, folders)]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
-        raise UserError(f"{folder}: cannot be timed: {done.stderr.strip().splitlines()[-1]}")
-    return float(done.stdout)
+        last = done.stderr.strip().splitlines()[-1]
+        raise UserError(f"{folders[len(done.stdout.split())]}: cannot be timed: {last}")
+    return [float(line) for line in done.stdout.split()]
 
 
-def _main(folder: str) -> None:
+def _main(folders: Sequence[str]) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    for folder in folders:
+        print(_factor(folder), flush=True)
+
+
+def _factor(folder: str) -> float:
     # after the process has one CPU: XLA makes as many threads as it sees
     from codecbwe_jax.inference.extender import BandwidthExtender
     from codecbwe_jax.inference.model import load_model
@@ -51,10 +58,10 @@ def _main(folder: str) -> None:
         extender = BandwidthExtender(model, say=lambda text: None)
         wave = rng.standard_normal(SECONDS * model.system.input_rate).astype(np.float32)
         times = _times(lambda: extender(wave, model.system.input_rate))
-    print(float(np.median(times)) / SECONDS)
+    return float(np.median(times)) / SECONDS
 
 
-def _times(run: object) -> list[float]:
+def _times(run: Callable[[], object]) -> list[float]:
     run()  # compiles
     times = []
     for _ in range(ROUNDS):
@@ -65,4 +72,4 @@ def _times(run: object) -> list[float]:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    _main(sys.argv[1:])

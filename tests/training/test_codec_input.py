@@ -19,20 +19,22 @@ from codecbwe_jax.training import cache, codec_input
 from codecbwe_jax.training.data import find_recordings
 from codecbwe_jax.training.settings import load_run
 from tests.commands import Command, run_to_end
-from tests.conftest import MICRO, run_cli
+from tests.conftest import run_cli
+
+CONFIG = "tests/training/micro_config.py:48k_codec"
 
 
 def config_for(corpus: Path, codec: Path, *extra: str):
     overrides = [
-        *MICRO,
         f"--config.data.path={corpus}",
         f"--config.data.codec={codec}",
         "--config.data.input=codec_online",
         "--config.data.chunk_seconds=0.5",
         "--config.train.batch_size=8",  # one for each of the test's devices
+        "--config.data.segment_samples=4800",
         *extra,
     ]
-    return load_run("configs/ap_bwe.py:tiny", overrides)
+    return load_run(CONFIG, overrides)
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +114,8 @@ def test_a_killed_cache_goes_on(corpus: Path, codec_folder: Path, tmp_path: Path
 
     def command(output: Path, *extra: str) -> list[str]:
         return [
-            sys.executable, "-c", program, "cache", "--config=configs/ap_bwe.py:tiny",
-            f"--codec={codec_folder}", f"--output={output}", *MICRO, *extra,
+            sys.executable, "-c", program, "cache", f"--config={CONFIG}",
+            f"--codec={codec_folder}", f"--output={output}", *extra,
             f"--config.data.path={corpus}", "--config.data.chunk_seconds=0.5",
         ]  # fmt: skip
 
@@ -145,7 +147,7 @@ def test_training_on_both_is_the_same(corpus: Path, codec_folder: Path, tmp_path
     """All in processes of one device: with eight, sums are shared out differently, and a token
     at the edge of a level may be another."""
     data = (
-        "--config=configs/ap_bwe.py:tiny", *MICRO, f"--config.data.path={corpus}",
+        f"--config={CONFIG}", f"--config.data.path={corpus}",
         f"--config.data.codec={codec_folder}", "--config.data.chunk_seconds=0.5",
     )  # fmt: skip
     result = run_cli("cache", *data, f"--output={tmp_path / 'cache'}")

@@ -267,7 +267,7 @@ def test_every_field_of_a_critic_is_read(name: str, monkeypatch: pytest.MonkeyPa
         small["groups"] = (1,) * len(small["channels"])
     with _reads(monkeypatch, network, "__getattribute__") as seen:
         wave = jax.ShapeDtypeStruct((1, 24000), np.float32)
-        build_critic(name, small).lazy_init(jax.random.key(0), wave)
+        jax.eval_shape(build_critic(name, small).init, jax.random.key(0), wave)
     assert set(fields_of(network, fixed)) <= set().union(*seen.values())
 
 
