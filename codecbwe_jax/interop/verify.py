@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -20,6 +21,9 @@ from codecbwe_jax.interop.speech import Speech
 from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR, ApBwe
 from codecbwe_jax.systems.base import System
 from codecbwe_jax.systems.streaming import StreamingSystem
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 TOKENS = 50
 # waveforms `[B, samples]` -> `[B, samples']`
@@ -199,9 +203,7 @@ def onnx(model: Model, folder: Path, speech: Speech) -> Differences:
       folder: the export.
       speech: to compare by.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    session = _session(folder / "model.onnx")
     system = model.system
     if isinstance(system, StreamingSystem):
         state, pieces = load_file(folder / "begin.safetensors"), []
@@ -224,16 +226,23 @@ def ap_bwe_onnx(model: Model, path: Path) -> Differences:
       model: what was exported.
       path: of that program.
     """
-    import onnxruntime
-
     system = model.system
     noise = 0.1 * np.random.default_rng(0).standard_normal((1, system.output_rate // 2), np.float32)
     with jax.default_matmul_precision("highest"):
         ours = jax.jit(lambda p, w: system.synthesise(system.generate(p, w)["spectrum"]))(
             model.params, noise
         )
-    (theirs,) = onnxruntime.InferenceSession(path).run(None, {"waveform": noise})
+    (theirs,) = _session(path).run(None, {"waveform": noise})
     return Differences({"onnx": share(*inside(system, np.asarray(ours), theirs))})
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    """A program of ONNX on one thread: several wait for one another in a loop."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(path, options)
 
 
 def probe(system: System) -> np.ndarray:
