@@ -163,6 +163,14 @@ def test_an_export_is_checked_on_a_users_clips(tmp_path: Path, corpus: Path) -> 
         export_torch(model, tmp_path / "other", tmp_path / "export")
 
 
+def test_an_export_that_gives_another_length_is_refused() -> None:
+    system = build(SYSTEMS["high_band"])
+    model = Model("short", system, system.init(jax.random.key(0)), {})
+    speech = {"voices": [np.full(800, 0.1, np.float32)]}
+    with pytest.raises(UserError, match="800 samples give 1599 in the export and 1600 in JAX"):
+        verify.on_speech(model, lambda batch: np.zeros((len(batch), 1599), np.float32), speech)
+
+
 def test_weights_that_are_not_finite_are_named_and_not_written(tmp_path: Path) -> None:
     system = build(SYSTEMS["high_band"])
     params = stirred(system.init(jax.random.key(0)))
