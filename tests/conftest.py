@@ -83,6 +83,8 @@ MICRO_CODEC = {
     "encoder_width": 4,
     "ratios": (16, 20),
 }
+# Where names of weights are told apart, by the layer's number too.
+TWO_LAYERS = {part: {**MICRO_CODEC[part], "layers": 2} for part in ("semantic", "backbone")}
 
 
 # Settings of losses that look through one window each, so that a step compiles in seconds.

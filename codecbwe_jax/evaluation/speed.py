@@ -24,14 +24,15 @@ def one_thread_factors(folders: Sequence[Path]) -> list[float]:
       folders: of native decoders or codecs (they decode tokens), or of other systems.
 
     Raises:
-      UserError: if the process fails.
+      UserError: if the process fails, with the model that it was at.
     """
     command = [sys.executable, "-m", "codecbwe_jax.evaluation.speed", *map(str, folders)]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
-        last = done.stderr.strip().splitlines()[-1]
-        raise UserError(f"{folders[len(done.stdout.split())]}: cannot be timed: {last}")
+        timed = len(done.stdout.split())
+        reason = [f"status {done.returncode}", *done.stderr.strip().splitlines()][-1]
+        raise UserError(f"{folders[min(timed, len(folders) - 1)]}: cannot be timed: {reason}")
     return [float(line) for line in done.stdout.split()]
 
 

@@ -9,7 +9,7 @@ import pytest
 from codecbwe_jax.codec import names
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.interop.weights import to_torch
-from tests.conftest import random_codec
+from tests.conftest import TWO_LAYERS, random_codec
 from tests.golden.test_golden import DEFAULT
 
 HEAD = 16
@@ -17,7 +17,7 @@ HEAD = 16
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, np.ndarray]:
-    codec, params = random_codec()
+    codec, params = random_codec(**TWO_LAYERS)
     return to_torch(codec.torch_rules, params)
 
 
@@ -75,10 +75,10 @@ def test_a_stale_weight_beside_weight_norm_is_reported(state) -> None:
 
 
 def test_semantic_weights_from_w2v_bert_alone(state) -> None:
-    codec, _ = random_codec()
+    codec, _ = random_codec(**TWO_LAYERS)
     w2v = names.to_w2v_bert(state)
     # the real one has more layers than the codec reads
-    w2v |= {k.replace("layers.0.", "layers.7."): v for k, v in w2v.items() if "layers.0." in k}
+    w2v |= {k.replace("layers.1.", "layers.7."): v for k, v in w2v.items() if "layers.1." in k}
     bare = {
         k: v
         for k, v in names.to_original(state, HEAD).items()
@@ -93,7 +93,7 @@ def test_semantic_weights_from_w2v_bert_alone(state) -> None:
 
 
 def test_other_checkpoints_are_refused(state) -> None:
-    codec, _ = random_codec()
+    codec, _ = random_codec(**TWO_LAYERS)
     with pytest.raises(UserError, match="not a codec's checkpoint: its tensors are named"):
         names.canonical({"a.weight": np.zeros(1)}, codec)
     half = names.to_original(state, HEAD)

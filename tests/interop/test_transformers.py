@@ -19,14 +19,14 @@ from codecbwe_jax.interop.checkpoints import convert, write_folder
 from codecbwe_jax.interop.export_transformers import export_transformers
 from codecbwe_jax.interop.weights import to_torch
 from codecbwe_jax.systems import build
-from tests.conftest import random_codec, run_cli
+from tests.conftest import TWO_LAYERS, random_codec, run_cli
 
 CLASSES = {"xcodec2": transformers.Xcodec2Model, "neucodec": transformers.NeuCodecModel}
 
 
 @pytest.fixture(params=["xcodec2", "neucodec"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    codec, params = random_codec(request.param)
+    codec, params = random_codec(request.param, **TWO_LAYERS)
     settings = {"name": "codec", **dataclasses.asdict(codec)}
     write_folder(Model("micro", codec, params, {}), settings, tmp_path / request.param)
     return tmp_path / request.param

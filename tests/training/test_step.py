@@ -29,6 +29,7 @@ ORDER = 1e-4
 
 
 def config(balanced: bool = False) -> ConfigDict:
+    """A micro GAN whose critic is there from the first step."""
     c = load_config("tests/training/micro_gan.py")
     with c.unlocked():
         c.objective.adversarial_from = 0
