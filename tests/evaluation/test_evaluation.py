@@ -13,6 +13,7 @@ from codecbwe_jax.evaluation import metrics
 from codecbwe_jax.evaluation.evaluate import evaluate, heard_rate
 from codecbwe_jax.evaluation.evaluators import Extension
 from codecbwe_jax.evaluation.report import text_table, write_report
+from codecbwe_jax.evaluation.speed import one_thread_factors
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import Model, load_model
 from codecbwe_jax.systems import build
@@ -229,3 +230,8 @@ def _with_a_broken_one(corpus: Path, folder: Path) -> list[recordings.Recording]
     found = recordings.find(folder).recordings
     found[1].path.write_bytes(b"fLaC")
     return found
+
+
+def test_a_model_that_cannot_be_timed_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none: cannot be timed: .*no such folder"):
+        one_thread_factors([Path("band_replication"), tmp_path / "none", Path("sinc")])

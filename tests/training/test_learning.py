@@ -16,7 +16,7 @@ from codecbwe_jax.training.checkpoints import load_groups
 from codecbwe_jax.training.data import find_recordings
 from codecbwe_jax.training.loop import fresh_state, group_optimizers, train
 
-STEPS = 40
+STEPS = 80
 CRITIC = {"periods": (2,), "channels": (2, 2)}
 WEIGHTS = {"weight": 1.0, "adversarial": 1.0, "feature_matching": 1.0}
 
@@ -61,6 +61,7 @@ def test_a_short_run_lowers_its_loss_and_the_held_out_figure(run) -> None:
     fresh, _ = fresh_state(config, objective, jax.random.key(config.train.seed))
     before = judged(config, workdir, fresh["params"]["generator"])
     after = judged(config, workdir, load_model(workdir).params)
+    # it comes to three quarters
     assert after["lsd_high"] < 0.9 * before["lsd_high"]
 
 
