@@ -56,7 +56,7 @@ def build(
     """
     rates = dict(settings.rates)
     factors = path_factors(rates, params)
-    stages = [optax.clip_by_global_norm(settings.clip_norm)] if settings.clip_norm else []
+    stages = [_clip(settings.clip_norm, 0.0 in rates.values())] if settings.clip_norm else []
     stages += [
         share(optax.scale_by_adam(*settings.betas)),
         optax.add_decayed_weights(settings.weight_decay),
@@ -68,6 +68,31 @@ def build(
     # A frozen parameter must not count in the norm that clips the others.
     masked = [optax.stateless(lambda g, _: jax.tree.map(_zero_if_frozen, g, factors))]
     return optax.chain(*(masked if 0.0 in rates.values() else []), *stages)
+
+
+def _clip(limit: float, frozen: bool) -> optax.GradientTransformationExtraArgs:
+    """`optax.clip_by_global_norm` that may be given the norm: inside the step's branch XLA cannot
+    see that it was taken before, and it is an operation or two for every parameter.
+
+    Args:
+      limit: of the norm.
+      frozen: some gradients were made zero, so that the norm of all that is given does not hold.
+
+    Returns:
+      A transformation whose `update` takes `norm`, a float32 scalar, beside what all take.
+    """
+
+    def update(
+        updates: Any, state: Any, params: Any = None, *, norm: jax.Array | None = None, **_: Any
+    ) -> tuple[Any, Any]:
+        del params
+        if norm is None or frozen:
+            norm = optax.tree.norm(updates)
+        below = norm < limit
+        divisor, factor = jnp.where(below, 1.0, norm), jnp.where(below, 1.0, limit)
+        return jax.tree.map(lambda g: g / divisor * factor, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 
 
 def _zero_if_frozen(gradient: jax.Array, factor: float) -> jax.Array:

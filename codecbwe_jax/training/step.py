@@ -86,7 +86,7 @@ def make_step(
             # a branch, not a choice between two trees: that would read and write both
             params[group], optimizer_states[group] = jax.lax.cond(
                 good,
-                _update(optimizers[group], values["learning_rate"], gradients),
+                _update(optimizers[group], values, gradients),
                 lambda *unchanged: unchanged,
                 params[group],
                 optimizer_states[group],
@@ -111,12 +111,14 @@ def make_step(
 
 
 def _update(
-    optimizer: optax.GradientTransformation, rate: jax.Array, gradients: Tree
+    optimizer: optax.GradientTransformation, values: Mapping[str, jax.Array], gradients: Tree
 ) -> Callable[[Tree, Tree], tuple[Tree, Tree]]:
     """(params, optimiser state) -> the same after one update."""
+    update = optax.with_extra_args_support(optimizer).update
+    rate, norm = values["learning_rate"], values["gradient_norm"]
 
     def move(params: Tree, state: Tree) -> tuple[Tree, Tree]:
-        updates, state = optimizer.update(gradients, state, params)
+        updates, state = update(gradients, state, params, norm=norm)
         return jax.tree.map(lambda p, u: p - rate * u, params, updates), state
 
     return move

@@ -207,6 +207,29 @@ def test_adamw_is_torchs() -> None:
     np.testing.assert_allclose(ours["w"], weight.detach().numpy(), atol=1e-6)  # float32 rounding
 
 
+@pytest.mark.parametrize("limit", [0.5, 50.0])
+def test_a_known_norm_clips_as_one_that_is_taken(limit: float) -> None:
+    params = {"held": np.zeros(2, np.float32), "w": np.zeros(2, np.float32)}
+    gradients = {"held": np.float32([5.0, 12.0]), "w": np.float32([3.0, -4.0])}
+
+    def updated(rates, **known) -> dict[str, np.ndarray]:
+        # no moments: an update is the size of its gradient
+        settings = adamw(config(), rates, weight_decay=0.0, clip_norm=limit, betas=(0.0, 0.0))
+        tx = optimizers.build(settings, params)
+        _, state = tx.update(gradients, tx.init(params), params, **known)
+        return next(s for s in state if hasattr(s, "mu")).mu
+
+    norm = jnp.sqrt(jnp.float32(194.0))  # of all
+    np.testing.assert_array_equal(updated((), norm=norm)["w"], updated(())["w"])
+    scale = min(1.0, limit / np.sqrt(194.0))
+    # float32 rounding
+    np.testing.assert_allclose(updated((), norm=norm)["w"], scale * gradients["w"], rtol=1e-6)
+    # what is held does not count: a norm of 5
+    held = updated((("^held", 0.0),), norm=norm)
+    np.testing.assert_allclose(held["w"], min(1.0, limit / 5) * gradients["w"], rtol=1e-6)
+    assert not held["held"].any()
+
+
 def test_learning_rate_warms_up_and_decays() -> None:
     settings = adamw(config(), learning_rate=1.0, decay=0.5, decay_every=10)
     settings.warmup_steps = 4
