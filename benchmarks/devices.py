@@ -77,7 +77,7 @@ def in_a_process(config_name: str, devices: int, rounds: int) -> dict[str, float
 
 def checkpoint_times(config_name: str) -> dict[str, float]:
     """Seconds to save and to restore a run's state, and its size in megabytes."""
-    from codecbwe_jax.training.checkpoints import Checkpoints
+    from codecbwe_jax.weights.checkpoints import Checkpoints
 
     _, mapping, _, state, _ = prepared(config_name)
     host = mapping.fetch(state)

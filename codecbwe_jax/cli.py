@@ -475,7 +475,7 @@ def _export(args: argparse.Namespace) -> None:
 
 def _convert(args: argparse.Namespace) -> None:
     from codecbwe_jax.config import load_config
-    from codecbwe_jax.interop.checkpoints import convert
+    from codecbwe_jax.interop.convert import convert
 
     _refuse_existing(args.output, args.overwrite)
     config = load_config(args.config, args.overrides)

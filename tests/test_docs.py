@@ -16,9 +16,9 @@ import torch
 from codecbwe_jax import systems
 from codecbwe_jax.codec.names import to_original
 from codecbwe_jax.config import load_config
-from codecbwe_jax.interop.weights import to_torch
 from codecbwe_jax.systems.facts import stored
 from codecbwe_jax.training import codec_input
+from codecbwe_jax.weights.rules import to_torch
 from tests.commands import run_to_end
 from tests.conftest import (
     CODEC_LOSSES,

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.lengths import zero_after
 from codecbwe_jax.nn.snake import AntiAliasedSnake
+from codecbwe_jax.weights.rules import Rule
 
 DILATIONS = (1, 3, 9)
 LECUN_NORMAL = nn.initializers.lecun_normal()

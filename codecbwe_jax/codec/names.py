@@ -16,8 +16,8 @@ import numpy as np
 from codecbwe_jax.audio.window import hann
 from codecbwe_jax.codec.settings import CodecSettings
 from codecbwe_jax.errors import UserError, some
-from codecbwe_jax.interop.weights import match
 from codecbwe_jax.nn.snake import kaiser_sinc_taps
+from codecbwe_jax.weights.rules import match
 
 State = dict[str, np.ndarray]
 

@@ -15,9 +15,9 @@ from codecbwe_jax.codec.w2v_bert import W2vBert
 from codecbwe_jax.decoders.istft_head import IstftHead
 from codecbwe_jax.decoders.network import AcousticDecoder, decoder_rules
 from codecbwe_jax.decoders.transformer import TransformerBackbone
-from codecbwe_jax.interop.weights import Rule, under
 from codecbwe_jax.nn.fsq import Quantiser
 from codecbwe_jax.nn.lengths import mask_of, zero_after
+from codecbwe_jax.weights.rules import Rule, under
 
 
 class SemanticAdapter(nn.Module):

@@ -15,9 +15,9 @@ import numpy as np
 from flax import linen as nn
 
 from codecbwe_jax.fields import LayersOrNone, Size, SizeOrNone
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.attention import attend
 from codecbwe_jax.nn.conv import DepthwiseConv
+from codecbwe_jax.weights.rules import Rule
 
 EPS = 1e-5
 

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv, WeightNormConvTranspose
 from codecbwe_jax.nn.snake import AntiAliasedSnake
+from codecbwe_jax.weights.rules import Rule
 
 
 class BigVgan(nn.Module):

@@ -11,10 +11,10 @@ from flax import linen as nn
 
 from codecbwe_jax.decoders.transformer import ResidualBlock, group_norm
 from codecbwe_jax.fields import Layers, Size
-from codecbwe_jax.interop.weights import Rule, under
 from codecbwe_jax.nn.attention import attend
 from codecbwe_jax.nn.convnext import EPS, AdaLayerNorm, ConvNeXtBlock
 from codecbwe_jax.nn.lengths import mask_of, zero_after
+from codecbwe_jax.weights.rules import Rule, under
 
 
 @dataclasses.dataclass(frozen=True)

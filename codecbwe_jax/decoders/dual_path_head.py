@@ -13,8 +13,8 @@ from codecbwe_jax.audio.crossover import fir_crossover
 from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.decoders.istft_head import IstftHead
 from codecbwe_jax.decoders.upsampler import SnakeUpsampler
-from codecbwe_jax.interop.weights import Rule, under
 from codecbwe_jax.nn.lengths import zero_after
+from codecbwe_jax.weights.rules import Rule, under
 
 
 class DualPathHead(nn.Module):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.audio.stft import istft
-from codecbwe_jax.interop.weights import Rule
+from codecbwe_jax.weights.rules import Rule
 
 
 class IstftHead(nn.Module):

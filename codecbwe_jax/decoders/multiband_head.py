@@ -12,8 +12,8 @@ from flax import linen as nn
 from codecbwe_jax.audio.pqmf import Pqmf, join
 from codecbwe_jax.audio.stft import istft
 from codecbwe_jax.decoders.istft_head import spectrum_of
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.lengths import zero_after
+from codecbwe_jax.weights.rules import Rule
 
 
 class MultibandIstftHead(nn.Module):

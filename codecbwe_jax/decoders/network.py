@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from codecbwe_jax.interop.weights import Rule, under
 from codecbwe_jax.nn.fsq import Quantiser
+from codecbwe_jax.weights.rules import Rule, under
 
 
 def decoder_rules(backbone: type[nn.Module], head: type[nn.Module]) -> tuple[Rule, ...]:

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.fields import Layers, Size
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
 from codecbwe_jax.nn.lengths import zero_after
+from codecbwe_jax.weights.rules import Rule
 
 DILATIONS = (1, 3, 5)
 SLOPE = 0.1

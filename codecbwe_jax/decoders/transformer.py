@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.fields import LayersOrNone, Size
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.attention import attend
 from codecbwe_jax.nn.lengths import mask_of, zero_after
+from codecbwe_jax.weights.rules import Rule
 
 EPS = 1e-6
 GROUPS = 32

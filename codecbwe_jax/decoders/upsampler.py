@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.decoders.transformer import group_norm
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConvTranspose
 from codecbwe_jax.nn.lengths import zero_after
 from codecbwe_jax.nn.snake import Snake
+from codecbwe_jax.weights.rules import Rule
 
 
 class SnakeUpsampler(nn.Module):

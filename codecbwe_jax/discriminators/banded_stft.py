@@ -12,8 +12,8 @@ from flax import linen as nn
 from codecbwe_jax.audio.stft import stft
 from codecbwe_jax.discriminators.mpd import Judgement, projection
 from codecbwe_jax.fields import Share, Size, SizeOrNone
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
+from codecbwe_jax.weights.rules import Rule
 
 # (first, end) of the bands as shares of the bins.
 BANDS = ((0.0, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0))

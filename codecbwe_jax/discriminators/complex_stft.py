@@ -14,9 +14,9 @@ from codecbwe_jax.audio.stft import stft
 from codecbwe_jax.audio.window import hann
 from codecbwe_jax.discriminators.mpd import Judgement
 from codecbwe_jax.fields import Size
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
 from codecbwe_jax.nn.init import torch_uniform
+from codecbwe_jax.weights.rules import Rule
 
 # (kernel, stride, padding, dilation) over (frames, bins), after the first convolution
 LAYERS = (

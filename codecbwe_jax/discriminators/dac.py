@@ -18,7 +18,7 @@ from codecbwe_jax.discriminators.banded_stft import (
 from codecbwe_jax.discriminators.mpd import Judgement, PeriodDiscriminator
 from codecbwe_jax.discriminators.scale import ScaleDiscriminator
 from codecbwe_jax.fields import Rate, Share, Size
-from codecbwe_jax.interop.weights import Rule
+from codecbwe_jax.weights.rules import Rule
 
 
 class DacDiscriminator(nn.Module):

@@ -13,8 +13,8 @@ from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.discriminators.mpd import Judgement
 from codecbwe_jax.discriminators.scale import ScaleDiscriminator
 from codecbwe_jax.fields import Size
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.losses.mel import MelSettings, log_mel
+from codecbwe_jax.weights.rules import Rule
 
 RATE = 48000
 MEL = MelSettings(RATE, 2048, 480, 128, 1200, scale="htk", floor=0.0, offset=1e-5)

@@ -13,7 +13,7 @@ from codecbwe_jax.audio.stft import stft
 from codecbwe_jax.discriminators.mpd import Judgement
 from codecbwe_jax.discriminators.spectral import SpectrumDiscriminator
 from codecbwe_jax.fields import Size
-from codecbwe_jax.interop.weights import Rule
+from codecbwe_jax.weights.rules import Rule
 
 # (kernel, stride, padding) over (frames, bins): the long, strided axis is time
 LAYERS = (

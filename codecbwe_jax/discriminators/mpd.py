@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax.fields import Size, SizeOrNone
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
+from codecbwe_jax.weights.rules import Rule
 
 Judgement = tuple[jax.Array, list[jax.Array]]
 

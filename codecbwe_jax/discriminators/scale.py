@@ -11,9 +11,9 @@ from flax import linen as nn
 
 from codecbwe_jax.discriminators.mpd import Judgement
 from codecbwe_jax.fields import Size
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
 from codecbwe_jax.nn.spectral_norm import SpectralNormConv
+from codecbwe_jax.weights.rules import Rule
 
 SLOPE = 0.1
 

@@ -12,8 +12,8 @@ from flax import linen as nn
 from codecbwe_jax.audio.stft import phase, stft
 from codecbwe_jax.discriminators.mpd import Judgement
 from codecbwe_jax.fields import Size
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
+from codecbwe_jax.weights.rules import Rule
 
 # (kernel, stride, padding) over (frames, bins); yxlu-0102/AP-BWE has (bins, frames).
 LAYERS = (

@@ -12,8 +12,8 @@ from flax import linen as nn
 from codecbwe_jax.audio.pqmf import Pqmf
 from codecbwe_jax.discriminators.mpd import Judgement
 from codecbwe_jax.fields import Positive, Size, SizeOrNone
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
+from codecbwe_jax.weights.rules import Rule
 
 SLOPE = 0.2
 

@@ -1,20 +1,24 @@
-"""A model: a system with its parameters, from any folder that holds one."""
+"""A model: a system with its parameters, and the folders that hold one."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from codecbwe_jax import systems
+from codecbwe_jax import __version__, atomic, systems
 from codecbwe_jax.codec import transformers
-from codecbwe_jax.config import read_json
+from codecbwe_jax.config import read_json, write_json
 from codecbwe_jax.errors import UserError, warn
-from codecbwe_jax.interop.files import read_folder
-from codecbwe_jax.interop.weights import from_torch
 from codecbwe_jax.systems.base import Params, System
+from codecbwe_jax.systems.codec import Codec
 from codecbwe_jax.systems.stored import build_stored, check_same
+from codecbwe_jax.weights.files import check_finite, read_folder, write_safetensors
+from codecbwe_jax.weights.rules import from_torch, to_torch
 
 BASELINES = ("sinc", "band_replication")
 
@@ -107,11 +111,54 @@ def _settings(config: dict[str, Any], path: Path) -> Any:
 
 
 def _from_workdir(folder: Path, system: System, settings: dict[str, Any]) -> Model:
-    # here, so that running an exported model does not need the trainer
-    from codecbwe_jax.training.checkpoints import load_groups
+    # imported here: orbax takes a second, and an exported model needs none of it
+    from codecbwe_jax.weights.checkpoints import load_groups
 
     state, facts = load_groups(folder / "checkpoints", say=warn)
     check_same(settings, facts["config"]["system"], folder / "config.json")
     params = state.get("ema", {}).get("generator") or state["params"]["generator"]
     step = int(state["step"])
     return Model(folder.name, system, params, {"source": folder.name, "step": step})
+
+
+def write_folder(
+    model: Model,
+    system_settings: dict[str, Any],
+    output: Path,
+    extra: Path | None = None,
+    about: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Write `config.json`, `model.safetensors` (the original's names) and perhaps one more file,
+    under a temporary name until the folder is complete. A codec's folder is one that transformers
+    loads, if one of its classes is such a codec.
+
+    Args:
+      model: to write.
+      system_settings: "name" and fields of its system.
+      output: folder to make.
+      extra: a file to put beside them.
+      about: more entries of `config.json`.
+
+    Raises:
+      UserError: if a weight is NaN or infinite, or the folder cannot be written.
+    """
+    tensors = to_torch(model.system.torch_rules, model.params) | model.system.torch_constants
+    check_finite(tensors, model.name)
+    with atomic.whole(output) as partial:
+        partial.mkdir()
+        written_for = {"system": json.dumps(dict(system_settings))}
+        write_safetensors(partial / "model.safetensors", tensors, written_for)
+        facts = {**model.facts, "written_by": f"codecbwe_jax {__version__}"}
+        facts["tensors"] = len(tensors)
+        facts["parameters"] = int(sum(t.size for t in tensors.values()))
+        config = {"system": dict(system_settings), **about, "facts": facts}
+        write_json(partial / "config.json", _transformers_config(model.system) | config)
+        # safetensors writes files that nobody else may read
+        shutil.copymode(partial / "config.json", partial / "model.safetensors")
+        if extra:
+            shutil.copyfile(extra, partial / extra.name)
+
+
+def _transformers_config(system: systems.System) -> dict[str, Any]:
+    is_theirs = isinstance(system, Codec) and transformers.covers(system)
+    return transformers.config_of(system) if is_theirs else {}

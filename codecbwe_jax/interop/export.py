@@ -14,9 +14,8 @@ from safetensors.numpy import save_file
 import codecbwe_jax.interop.torch
 from codecbwe_jax import atomic
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model import Model, write_folder
 from codecbwe_jax.interop import verify
-from codecbwe_jax.interop.checkpoints import write_folder
 from codecbwe_jax.interop.speech import Speech, speech
 from codecbwe_jax.systems import settings_of
 from codecbwe_jax.systems.ap_bwe import ApBwe

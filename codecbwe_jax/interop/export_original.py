@@ -12,12 +12,12 @@ from codecbwe_jax.config import write_json
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.model import Model
 from codecbwe_jax.interop.as_codec import as_codec
-from codecbwe_jax.interop.files import read_safetensors, write_safetensors
 from codecbwe_jax.interop.verify import Differences
-from codecbwe_jax.interop.weights import to_torch
 from codecbwe_jax.systems import settings_of
 from codecbwe_jax.systems.codec import Codec
 from codecbwe_jax.systems.native_istft import NativeIstft
+from codecbwe_jax.weights.files import read_safetensors, write_safetensors
+from codecbwe_jax.weights.rules import to_torch
 
 
 def export_original(

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import DepthwiseConv
 from codecbwe_jax.nn.lengths import zero_after
+from codecbwe_jax.weights.rules import Rule
 
 EPS = 1e-6
 

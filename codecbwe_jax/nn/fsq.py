@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.init import torch_uniform
+from codecbwe_jax.weights.rules import Rule
 
 MARGIN = 1e-3
 

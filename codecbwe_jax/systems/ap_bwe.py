@@ -21,10 +21,10 @@ from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.audio.sinc import SINC_FILTERS, SincFilterName, sinc_kernel
 from codecbwe_jax.audio.stft import istft, phase, stft
 from codecbwe_jax.fields import Fraction, Layers, Precision, Rate, Size
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.convnext import ConvNeXtBlock
 from codecbwe_jax.nn.init import fresh_variables, torch_uniform
 from codecbwe_jax.systems.base import Features, Params, System
+from codecbwe_jax.weights.rules import Rule
 
 # Added to every magnitude before its logarithm (datasets/dataset.py amp_pha_stft).
 AMPLITUDE_FLOOR = 1e-4

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.interop.weights import Rule
+from codecbwe_jax.weights.rules import Rule
 
 Params = Mapping[str, Any]
 Features = dict[str, jax.Array]

@@ -15,8 +15,8 @@ from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
 from codecbwe_jax.audio.stft import istft, stft
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Rate
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.systems.base import Features, Params, System
+from codecbwe_jax.weights.rules import Rule
 
 
 @dataclasses.dataclass(frozen=True)

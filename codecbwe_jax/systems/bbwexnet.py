@@ -19,11 +19,11 @@ from flax import linen as nn
 
 from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
 from codecbwe_jax.fields import Count, Rate, Size, SizeOrNone
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.causal import CausalConv, with_past
 from codecbwe_jax.nn.nsvq import Nsvq, codes_used, replace_unused
 from codecbwe_jax.systems.base import Features, Params
 from codecbwe_jax.systems.streaming import StreamingSystem
+from codecbwe_jax.weights.rules import Rule
 
 DILATIONS = ((1,), (1, 3), (1, 3, 9), (1, 3, 9))
 RESAMPLER = "hann24"

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 
 from codecbwe_jax.codec.network import CodecNetwork
 from codecbwe_jax.codec.settings import INPUT_RATE, CodecSettings
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.systems.base import Features, Params, System
+from codecbwe_jax.weights.rules import Rule
 
 
 @dataclasses.dataclass(frozen=True)

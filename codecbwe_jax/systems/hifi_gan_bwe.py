@@ -21,10 +21,10 @@ from flax import linen as nn
 from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.audio.sinc import SINC_FILTERS, SincFilterName, sinc_kernel
 from codecbwe_jax.fields import Layers, Precision, Rate, Size
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConv
 from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.systems.base import Features, Params, System
+from codecbwe_jax.weights.rules import Rule
 
 
 class WaveNet(nn.Module):

@@ -32,9 +32,9 @@ from codecbwe_jax.decoders.convnext import ConvNeXtBackbone, ConvNeXtSettings
 from codecbwe_jax.decoders.istft_head import spectrum_of
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Layers, NotNegative, Precision, Rate, Size, SomeOf
-from codecbwe_jax.interop.weights import Rule, under
 from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.systems.base import Features, Params, System
+from codecbwe_jax.weights.rules import Rule, under
 
 RESAMPLER = "hann24"
 # shares of the input's band: where what is added begins, and what a high-pass keeps it away from

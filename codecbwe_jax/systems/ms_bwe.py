@@ -22,10 +22,10 @@ from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
 from codecbwe_jax.audio.stft import istft, phase, stft
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import CountOrNone, Fraction, Layers, Precision, Rate, Size
-from codecbwe_jax.interop.weights import Rule, under
 from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR, ApBwe, ApBweNetwork, polar, seen
 from codecbwe_jax.systems.base import Features, Params, System
+from codecbwe_jax.weights.rules import Rule, under
 
 LADDER = (8000, 12000, 16000, 24000, 32000, 48000)
 GRID = LADDER[-1]

@@ -24,10 +24,10 @@ from codecbwe_jax.audio.window import hann
 from codecbwe_jax.decoders.bigvgan import BigVgan
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Precision, Rate, Size
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.nn.snake import TAPS_PER_RATIO, kaiser_sinc_taps
 from codecbwe_jax.systems.base import Features, Params, System
+from codecbwe_jax.weights.rules import Rule
 
 MEL_FLOOR = 1e-5
 RESAMPLER = "torchaudio"

@@ -21,10 +21,10 @@ from codecbwe_jax.decoders.backbones import BACKBONES, Backbone, backbone_settin
 from codecbwe_jax.decoders.network import AcousticDecoder, TokenDecoder, decoder_rules
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Levels, Precision, Rate, Size
-from codecbwe_jax.interop.weights import Rule, under
 from codecbwe_jax.nn.fsq import Quantiser
 from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.systems.base import Features, Params, System
+from codecbwe_jax.weights.rules import Rule, under
 
 # Largest magnitude of the published 16 kHz heads.
 CLIP_AT_16_KHZ = 100.0

@@ -18,9 +18,9 @@ import numpy as np
 from flax import linen as nn
 
 from codecbwe_jax.fields import Rate, Size
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.causal import CausalConv, Gru, recall, remember, with_past
 from codecbwe_jax.systems.streaming import StreamingSystem
+from codecbwe_jax.weights.rules import Rule
 
 FRAME = 160  # 10 ms at 16 kHz
 WINDOW = 2 * FRAME

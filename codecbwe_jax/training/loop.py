@@ -24,7 +24,6 @@ from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import Model, load_model
 from codecbwe_jax.objectives.turn import Objective
 from codecbwe_jax.training import (
-    checkpoints,
     cluster,
     codec_input,
     continuation,
@@ -37,6 +36,7 @@ from codecbwe_jax.training.data import find_recordings
 from codecbwe_jax.training.interruption import Interrupted, Interruption
 from codecbwe_jax.training.profiling import Profile
 from codecbwe_jax.training.step import init_state, make_step
+from codecbwe_jax.weights import checkpoints
 
 
 def train(config: ConfigDict, workdir: Path) -> dict[str, float]:

@@ -8,7 +8,7 @@ import pytest
 
 from codecbwe_jax.codec import names
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.interop.weights import to_torch
+from codecbwe_jax.weights.rules import to_torch
 from tests.conftest import TWO_LAYERS, random_codec
 from tests.golden.test_golden import DEFAULT
 

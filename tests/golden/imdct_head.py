@@ -13,8 +13,8 @@ import numpy as np
 from flax import linen as nn
 
 from codecbwe_jax.audio.stft import overlap_add
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.lengths import zero_after
+from codecbwe_jax.weights.rules import Rule
 
 
 class ImdctHead(nn.Module):

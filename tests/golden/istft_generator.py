@@ -15,8 +15,8 @@ from flax import linen as nn
 from codecbwe_jax.audio.pqmf import Pqmf, join
 from codecbwe_jax.audio.stft import istft
 from codecbwe_jax.decoders.resnet import SLOPE, ResBlock, conv
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.conv import WeightNormConvTranspose
+from codecbwe_jax.weights.rules import Rule
 
 # MB-iSTFT-VITS' own bank, whose cosines lag by half a sample; trained weights want it
 VITS_BANK = Pqmf(4, 62, cutoff=0.15, cosine_lag=-0.5)

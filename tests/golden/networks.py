@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from codecbwe_jax.interop.weights import Rule, from_torch, to_torch, torch_layout
+from codecbwe_jax.weights.rules import Rule, from_torch, to_torch, torch_layout
 
 Values = dict[str, Any]
 Names = dict[str, list[int]]

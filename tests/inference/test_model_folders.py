@@ -11,13 +11,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.inference.model import Model, load_model
-from codecbwe_jax.interop.checkpoints import convert, write_folder
+from codecbwe_jax.inference.model import Model, load_model, write_folder
+from codecbwe_jax.interop.convert import convert
 from codecbwe_jax.interop.export import torch_file
-from codecbwe_jax.interop.files import read_safetensors
 from codecbwe_jax.interop.verify import import_file
 from codecbwe_jax.systems import build, settings_of
-from codecbwe_jax.training.checkpoints import Checkpoints
+from codecbwe_jax.weights.checkpoints import Checkpoints
+from codecbwe_jax.weights.files import read_safetensors
 from tests.conftest import stirred
 
 SYSTEM = build({"name": "high_band", "size": 8, "intermediate": 8, "layers": 1})

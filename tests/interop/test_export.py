@@ -16,11 +16,11 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.model import load_model
 from codecbwe_jax.interop import verify
-from codecbwe_jax.interop.checkpoints import convert
+from codecbwe_jax.interop.convert import convert
 from codecbwe_jax.interop.export import TOLERANCE, export_torch
-from codecbwe_jax.interop.files import read_torch
-from codecbwe_jax.interop.weights import to_torch
 from codecbwe_jax.systems.ap_bwe import ApBwe
+from codecbwe_jax.weights.files import read_torch
+from codecbwe_jax.weights.rules import to_torch
 
 SETTINGS = {"name": "ap_bwe", "channels": 8, "layers": 2}
 SYSTEM = ApBwe(channels=8, layers=2)

@@ -18,7 +18,7 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.model import Model
 from codecbwe_jax.interop import verify
-from codecbwe_jax.interop.checkpoints import convert
+from codecbwe_jax.interop.convert import convert
 from codecbwe_jax.interop.export import SPEECH_TOLERANCE, export_onnx, export_torch
 from codecbwe_jax.interop.torch.streaming import Streaming
 from codecbwe_jax.systems import build

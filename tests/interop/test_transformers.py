@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from codecbwe_jax.codec.fbank import stacked_fbank
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
-from codecbwe_jax.inference.model import Model, load_model
-from codecbwe_jax.interop.checkpoints import convert, write_folder
+from codecbwe_jax.inference.model import Model, load_model, write_folder
+from codecbwe_jax.interop.convert import convert
 from codecbwe_jax.interop.export_transformers import export_transformers
-from codecbwe_jax.interop.weights import to_torch
 from codecbwe_jax.systems import build
+from codecbwe_jax.weights.rules import to_torch
 from tests.conftest import TWO_LAYERS, random_codec, run_cli
 
 CLASSES = {"xcodec2": transformers.Xcodec2Model, "neucodec": transformers.NeuCodecModel}

@@ -11,11 +11,11 @@ import pytest
 
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.model import load_model
-from codecbwe_jax.interop.weights import from_torch, to_torch
 from codecbwe_jax.systems import build
 from codecbwe_jax.systems.codec import Codec
 from codecbwe_jax.systems.native import NativeDecoder
 from codecbwe_jax.training.settings import load_run
+from codecbwe_jax.weights.rules import from_torch, to_torch
 from tests.conftest import (
     MICRO_CODEC,
     NATIVE_LOSSES,

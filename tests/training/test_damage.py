@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.training.checkpoints import Checkpoints, load_groups
+from codecbwe_jax.weights.checkpoints import Checkpoints, load_groups
 from tests.training.test_hosts import PROCESSES, STEPS, command, finish, start
 
 STEPS_SAVED = (1, 2, 3)

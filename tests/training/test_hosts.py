@@ -16,8 +16,8 @@ import pytest
 
 from codecbwe_jax.config import load_config
 from codecbwe_jax.training import cluster
-from codecbwe_jax.training.checkpoints import load_groups
 from codecbwe_jax.training.loop import starting_model
+from codecbwe_jax.weights.checkpoints import load_groups
 from tests.commands import Command
 
 pytestmark = pytest.mark.xdist_group("hosts")

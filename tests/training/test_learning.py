@@ -12,9 +12,9 @@ from codecbwe_jax import objectives, systems
 from codecbwe_jax.config import load_config
 from codecbwe_jax.evaluation import evaluators
 from codecbwe_jax.inference.model import load_model
-from codecbwe_jax.training.checkpoints import load_groups
 from codecbwe_jax.training.data import find_recordings
 from codecbwe_jax.training.loop import fresh_state, group_optimizers, train
+from codecbwe_jax.weights.checkpoints import load_groups
 
 STEPS = 80
 CRITIC = {"periods": (2,), "channels": (2, 2)}

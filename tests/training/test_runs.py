@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from codecbwe_jax.training.checkpoints import load_groups
+from codecbwe_jax.weights.checkpoints import load_groups
 from tests.commands import Command
 from tests.conftest import run_cli
 

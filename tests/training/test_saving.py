@@ -12,7 +12,7 @@ import pytest
 
 from codecbwe_jax.audio import files
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.training.checkpoints import Checkpoints, load_groups
+from codecbwe_jax.weights.checkpoints import Checkpoints, load_groups
 from tests.training.test_hosts import STEPS, command, rows, start
 
 pytestmark = pytest.mark.xdist_group("hosts")

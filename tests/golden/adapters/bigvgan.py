@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from codecbwe_jax.decoders.bigvgan import BigVgan
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.snake import (
     TAPS_PER_RATIO,
     AntiAliasedSnake,
@@ -19,6 +18,7 @@ from codecbwe_jax.nn.snake import (
     snake,
     upsample,
 )
+from codecbwe_jax.weights.rules import Rule
 from tests.golden.case import Case
 from tests.golden.networks import Names, Values, load, names, part, run, shapes, swap
 

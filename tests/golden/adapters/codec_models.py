@@ -16,8 +16,8 @@ from codecbwe_jax.codec.settings import INPUT_RATE, CodecSettings
 from codecbwe_jax.codec.w2v_bert import SemanticSettings
 from codecbwe_jax.decoders.istft_head import polar_parts
 from codecbwe_jax.decoders.transformer import TransformerSettings
-from codecbwe_jax.interop.weights import from_torch, torch_layout
 from codecbwe_jax.nn import fsq
+from codecbwe_jax.weights.rules import from_torch, torch_layout
 from tests.golden.adapters.codec_parts import backbone_settings, semantic_settings
 from tests.golden.case import Case
 from tests.golden.networks import Names, Values, load, names, run, shapes, swap

@@ -14,7 +14,7 @@ from codecbwe_jax.audio.stft import istft
 from codecbwe_jax.decoders.head_init import rescaled_head
 from codecbwe_jax.decoders.istft_head import IstftHead
 from codecbwe_jax.decoders.multiband_init import analysis_response
-from codecbwe_jax.interop.weights import Rule
+from codecbwe_jax.weights.rules import Rule
 from tests.golden.case import Case, Check
 from tests.golden.networks import Names, Values, names, run, shapes
 from tests.golden.settings import Settings

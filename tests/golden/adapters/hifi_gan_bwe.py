@@ -14,7 +14,6 @@ from safetensors.numpy import load_file
 from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
 from codecbwe_jax.discriminators.hifi_gan_plus import MEL, HifiGanPlusDiscriminator
-from codecbwe_jax.interop.weights import from_torch
 from codecbwe_jax.losses.adversarial import (
     feature_matching,
     least_squares_discriminator,
@@ -24,6 +23,7 @@ from codecbwe_jax.losses.mel import log_mel, log_mel_l1
 from codecbwe_jax.losses.stft import log_stft_l1
 from codecbwe_jax.losses.waveform import waveform_l1
 from codecbwe_jax.systems.hifi_gan_bwe import HifiGanBwe
+from codecbwe_jax.weights.rules import from_torch
 from tests.golden.case import Case, Check
 from tests.golden.networks import Names, Values, folded, load, names, run, swap
 from tests.golden.settings import Settings

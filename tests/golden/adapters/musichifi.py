@@ -11,9 +11,9 @@ import numpy as np
 
 from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.interop.weights import from_torch
 from codecbwe_jax.nn.snake import AntiAliasedSnake, kaiser_sinc_taps, snake, upsample
 from codecbwe_jax.systems.musichifi_bwe import RESAMPLER, MusicHifiBwe
+from codecbwe_jax.weights.rules import from_torch
 from tests.golden.case import Case
 from tests.golden.networks import Names, Values, folded, names, run, swap, tuples
 from tests.golden.settings import NotSupportedError, Settings

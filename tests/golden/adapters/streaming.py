@@ -5,7 +5,6 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from codecbwe_jax.interop.weights import Rule
 from codecbwe_jax.nn.nsvq import Nsvq, codes_used, nearest, substitute
 from codecbwe_jax.systems.opus_bbwe import (
     BAND_CENTRES,
@@ -15,6 +14,7 @@ from codecbwe_jax.systems.opus_bbwe import (
     band_filters,
     fold_over,
 )
+from codecbwe_jax.weights.rules import Rule
 from tests.golden.case import Case
 from tests.golden.networks import Names, Values, load, names, run, swap
 from tests.golden.settings import Settings

@@ -24,8 +24,8 @@ from codecbwe_jax.decoders.dual_path_head import DualPathHead
 from codecbwe_jax.decoders.istft_head import IstftHead, spectrum_of
 from codecbwe_jax.decoders.resnet import ResNetBackbone, ResNetSettings
 from codecbwe_jax.decoders.upsampler import SnakeUpsampler
-from codecbwe_jax.interop.weights import Rule, under
 from codecbwe_jax.losses.mel import MelSettings, log_mel
+from codecbwe_jax.weights.rules import Rule, under
 from tests.golden.case import Case, Check
 from tests.golden.imdct_head import ImdctHead, mdct_coefficients
 from tests.golden.istft_generator import IstftGenerator

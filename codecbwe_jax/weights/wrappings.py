@@ -22,7 +22,7 @@ def unwrapped(
     """The tensors under the prefix below which the network knows most names, without it.
 
     Args:
-      tensors: as `interop.files.read_torch` gives them.
+      tensors: as `weights.files.read_torch` gives them.
       knows: whether the network has a tensor of some name.
       where: the file, for messages.
       say: gets a line about a prefix that is taken off, and what is left out.

@@ -4,8 +4,8 @@ import pytest
 
 from codecbwe_jax.discriminators.mpd import MultiPeriodDiscriminator
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.interop.weights import Rule, from_torch, to_torch, torch_layout
 from codecbwe_jax.systems.ap_bwe import ApBwe
+from codecbwe_jax.weights.rules import Rule, from_torch, to_torch, torch_layout
 
 SYSTEM = ApBwe(channels=8, layers=2, n_fft=32)
 CRITIC = MultiPeriodDiscriminator((2, 3), (2, 2, 2, 2, 2))

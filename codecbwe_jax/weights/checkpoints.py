@@ -24,7 +24,6 @@ import orbax.checkpoint as ocp
 
 from codecbwe_jax import atomic, checksums
 from codecbwe_jax.errors import UserError, some
-from codecbwe_jax.training.cluster import is_leader
 
 Tree = Any
 SHOWN = 200  # characters of what a library says
@@ -110,7 +109,7 @@ class Checkpoints:
                 enable_async_checkpointing=False,
                 create=False,
                 # what a killed process left
-                cleanup_tmp_directories=is_leader(),
+                cleanup_tmp_directories=jax.process_index() == 0,
                 multiprocessing_options=_alone(),
             ),
         )
@@ -181,7 +180,7 @@ class Checkpoints:
         self._manager.reload()
         steps = sorted(self._manager.all_steps(), reverse=True)
         found = _newest(self._folder, steps, say)
-        if found and is_leader():
+        if found and jax.process_index() == 0:
             for step in steps[: steps.index(found.step)]:
                 self._set_aside(step)
             self._manager.reload()

@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 
 from codecbwe_jax.codec import names
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.interop.checkpoints import convert
-from codecbwe_jax.interop.files import as_arrays, read_torch
-from codecbwe_jax.interop.weights import to_torch
-from codecbwe_jax.interop.wrappings import unwrapped
+from codecbwe_jax.interop.convert import convert
 from codecbwe_jax.systems import build, settings_of
+from codecbwe_jax.weights.files import as_arrays, read_torch
+from codecbwe_jax.weights.rules import to_torch
+from codecbwe_jax.weights.wrappings import unwrapped
 from tests.conftest import stirred
 from tests.golden.test_golden import DEFAULT
 
