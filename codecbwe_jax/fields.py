@@ -91,6 +91,7 @@ LayersOrNone = Annotated[int, Within(0, 512)]
 Rate = Annotated[int, Within(1000, 2**20)]  # in Hz
 Count = Annotated[int, Within(1, 2**31 - 1)]  # of steps, samples
 CountOrNone = Annotated[int, Within(0, 2**31 - 1)]
+Seed = Annotated[int, Within(0, 2**32 - 1)]
 Positive = Annotated[float, Within(0, above=True)]
 NotNegative = Annotated[float, Within(0)]
 Share = Annotated[float, Within(0, 1)]

@@ -28,6 +28,8 @@ def get_config(variant: str = "") -> ConfigDict:
     return ConfigDict(
         {
             "system": {},
+            # how a system that draws samples; no part of what a model is
+            "sampling": {},
             "objective": {"name": "gan", **defaults(GanSettings)},
             # "default" is for every parameter group; an entry with a group's name ("generator",
             # "mpd") replaces it

@@ -19,7 +19,7 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.evaluation import metrics
 from codecbwe_jax.evaluation.figures import spectrogram_pixels
 from codecbwe_jax.fields import Count, CountOrNone, Within, fields_of, tagged
-from codecbwe_jax.systems.base import Params, System
+from codecbwe_jax.systems.base import Params, SamplingSettings, System
 
 
 class Audio(NamedTuple):
@@ -60,6 +60,7 @@ class Extension:
       clips, seconds: how many, and how long each.
       media: of how many clips audio and spectrograms are given.
       hear: makes the system's input of a target and its rate; None resamples.
+      sampling: how the system samples; None: by its defaults.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Extension:
         seconds: Annotated[float, Within(0.1, 3600)],
         media: CountOrNone,
         hear: Hear | None = None,
+        sampling: SamplingSettings | None = None,
     ) -> None:
         self.every, self.media, self.system = every, media, system
         self.targets = _targets(
@@ -82,15 +84,17 @@ class Extension:
             else soxr.resample(t, system.output_rate, system.input_rate)
             for t in self.targets
         ]
-        self._extend = jax.jit(system.extend)
+        self._extend, self._sampling = jax.jit(system.extend), system.sampling(sampling)
         self._media_given = False
 
     def run(self, params: Params) -> Iterator[tuple[str, Value]]:
         """Yield means over clips, then media; targets only the first time."""
         rate, cut = self.system.output_rate, self.system.input_rate / 2
-        params, key, rows = jax.device_put(params), jax.random.key(0), []
+        params, rows = jax.device_put(params), []
         for i, (narrow, target) in enumerate(zip(self.inputs, self.targets, strict=True)):
-            output = np.asarray(self._extend(params, narrow[None], key))[0, : len(target)]
+            output = np.asarray(self._extend(params, narrow[None], self._sampling))[
+                0, : len(target)
+            ]
             row = {"lsd": metrics.lsd(output, target), "snr": metrics.snr(output, target)}
             if cut < rate / 2:
                 row |= {
@@ -136,14 +140,20 @@ EVALUATORS = {"extension": Extension}
 FIGURES = ("lsd", "lsd_low", "lsd_high", "snr", "si_sdr", "sharpness")
 # The kind of an entry of `config.evaluators`.
 Settings = tagged(
-    "type", EVALUATORS, lambda kind: fields_of(EVALUATORS[kind], ("system", "recordings", "hear"))
+    "type",
+    EVALUATORS,
+    lambda kind: fields_of(EVALUATORS[kind], ("system", "recordings", "hear", "sampling")),
 )
 
 
 def build(
-    system: System, recordings: Sequence[Recording], settings: Any, hear: Hear | None = None
+    system: System,
+    recordings: Sequence[Recording],
+    settings: Any,
+    hear: Hear | None = None,
+    sampling: SamplingSettings | None = None,
 ) -> dict[str, Evaluator]:
-    """The evaluators that a config names, `{name: evaluator}`; `hear` as in `Extension`.
+    """The evaluators that a config names, `{name: evaluator}`; the rest is as of `Extension`.
 
     Raises:
       UserError: on an unknown type or setting.
@@ -155,7 +165,9 @@ def build(
         if kind not in EVALUATORS:
             raise UserError(f"config.evaluators.{name}.type {kind!r}; known: {list(EVALUATORS)}")
         try:
-            built[name] = EVALUATORS[kind](system, recordings, hear=hear, **options)
+            built[name] = EVALUATORS[kind](
+                system, recordings, hear=hear, sampling=sampling, **options
+            )
         except TypeError as error:
             raise UserError(f"config.evaluators.{name}: {error}") from None
     return built

@@ -140,21 +140,23 @@ class BandwidthExtender:
         chunks = self._chunks(rate)
         system, context, longest = chunks.system, chunks.context, chunks.lengths[-1]
         buffer = Buffer(_reflected(resampled(counter, rate, system.input_rate), context))
-        written = 0
+        written = at = 0
         while buffer.fill(longest + 2 * context):
-            piece = self._run(chunks, buffer.peek(longest + 2 * context), longest)
+            piece = self._run(chunks, buffer.peek(longest + 2 * context), at, longest)
             written += len(piece)
             yield piece
             buffer.drop(longest)
+            at += longest
         total = round(counter.samples * system.output_rate / rate)
         while written < total:
             missing = math.ceil((total - written) * system.input_rate / system.output_rate)
             size = next((c for c in chunks.lengths if c >= missing), longest)
             window = buffer.peek(size + 2 * context)
-            piece = self._run(chunks, window, size)[: total - written]
+            piece = self._run(chunks, window, at, size)[: total - written]
             written += len(piece)
             yield piece
             buffer.drop(size)
+            at += size
 
     def _chunks(self, rate: int) -> _Chunks:
         """How inputs of a rate are cut."""
@@ -163,17 +165,21 @@ class BandwidthExtender:
             self._at[system.input_rate] = _Chunks(system, self._chunk_seconds)
         return self._at[system.input_rate]
 
-    def _run(self, chunks: _Chunks, window: np.ndarray, chunk: int) -> np.ndarray:
-        """One chunk with its context on both sides -> the chunk's own output samples."""
+    def _run(self, chunks: _Chunks, window: np.ndarray, at: int, chunk: int) -> np.ndarray:
+        """One chunk, whose first sample is `at` of the whole, with its context on both sides -> the
+        chunk's own output samples."""
         if len(window) not in chunks.compiled:
             if not chunks.compiled:
                 self._say(COMPILING)
             chunks.compiled.add(len(window))
         ratio = chunks.system.output_rate / chunks.system.input_rate
         first, last = round(chunks.context * ratio), round((chunks.context + chunk) * ratio)
-        key = jax.random.key(0)
+        frame = (at - chunks.context) // chunks.system.alignment
+        sampling = chunks.system.sampling(self.model.sampling, frame)
         columns = [
-            np.asarray(chunks.extend(self._params, jnp.asarray(channel[None]), key))[0, first:last]
+            np.asarray(chunks.extend(self._params, jnp.asarray(channel[None]), sampling))[
+                0, first:last
+            ]
             for channel in window.T
         ]
         return np.stack(columns, axis=1)

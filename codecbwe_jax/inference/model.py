@@ -14,7 +14,7 @@ from codecbwe_jax import __version__, atomic, systems
 from codecbwe_jax.codec import transformers
 from codecbwe_jax.config import read_json, write_json
 from codecbwe_jax.errors import UserError, warn
-from codecbwe_jax.systems.base import Params, System
+from codecbwe_jax.systems.base import Params, SamplingSettings, System
 from codecbwe_jax.systems.codec import Codec
 from codecbwe_jax.systems.stored import build_stored, check_same
 from codecbwe_jax.weights.files import check_finite, read_folder, write_safetensors
@@ -32,12 +32,28 @@ class Model:
       system: settings and functions.
       params: nested dict of NumPy arrays.
       facts: where it comes from: "source", "step".
+      sampling: how it samples; None: by its system's defaults, or it draws nothing.
     """
 
     name: str
     system: System
     params: Params
     facts: dict[str, Any]
+    sampling: SamplingSettings | None = None
+
+    def sampled(self, values: Mapping[str, Any], where: str = "--sampling") -> Model:
+        """The model with other settings of how it samples.
+
+        Args:
+          values: fields of the system's `sampling_kind`.
+          where: they come from, for messages.
+
+        Raises:
+          UserError: on a field that the system lacks, or that is not what it may be.
+        """
+        now = dataclasses.asdict(self.sampling) if self.sampling else {}
+        sampling = systems.build_sampling(self.system, {**now, **values}, where)
+        return dataclasses.replace(self, sampling=sampling)
 
 
 def load_model(where: str | Path) -> Model:
@@ -68,8 +84,9 @@ def load_model(where: str | Path) -> Model:
     config = read_json(path)
     settings = _settings(config, path)
     system, shapes = build_stored(settings, path)
+    sampling = systems.build_sampling(system, config.get("sampling", {}), f"{path}: sampling")
     if (folder / "checkpoints").is_dir():
-        return _from_workdir(folder, system, settings)
+        return _from_workdir(folder, system, settings, sampling)
     weights, about = read_folder(folder)
     if "system" in config:  # ours, not one of transformers' that nobody here wrote
         if "checksums" not in about:
@@ -77,7 +94,7 @@ def load_model(where: str | Path) -> Model:
         if "system" in about:
             check_same(settings, json.loads(about["system"]), path)
     params = from_torch(system.torch_rules, weights, shapes, system.torch_constants, folder)
-    return Model(folder.name, system, params, config.get("facts", {}))
+    return Model(folder.name, system, params, config.get("facts", {}), sampling)
 
 
 def codec_of(where: str | Path) -> str:
@@ -110,7 +127,9 @@ def _settings(config: dict[str, Any], path: Path) -> Any:
         raise UserError(f"{path}: a field has another type than transformers' ({error})") from None
 
 
-def _from_workdir(folder: Path, system: System, settings: dict[str, Any]) -> Model:
+def _from_workdir(
+    folder: Path, system: System, settings: dict[str, Any], sampling: SamplingSettings | None
+) -> Model:
     # imported here: orbax takes a second, and an exported model needs none of it
     from codecbwe_jax.weights.checkpoints import load_groups
 
@@ -118,7 +137,8 @@ def _from_workdir(folder: Path, system: System, settings: dict[str, Any]) -> Mod
     check_same(settings, facts["config"]["system"], folder / "config.json")
     params = state.get("ema", {}).get("generator") or state["params"]["generator"]
     step = int(state["step"])
-    return Model(folder.name, system, params, {"source": folder.name, "step": step})
+    facts = {"source": folder.name, "step": step}
+    return Model(folder.name, system, params, facts, sampling)
 
 
 def write_folder(
@@ -152,6 +172,8 @@ def write_folder(
         facts["tensors"] = len(tensors)
         facts["parameters"] = int(sum(t.size for t in tensors.values()))
         config = {"system": dict(system_settings), **about, "facts": facts}
+        if model.sampling:
+            config["sampling"] = dataclasses.asdict(model.sampling)
         write_json(partial / "config.json", _transformers_config(model.system) | config)
         # safetensors writes files that nobody else may read
         shutil.copymode(partial / "config.json", partial / "model.safetensors")

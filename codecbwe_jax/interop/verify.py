@@ -256,7 +256,9 @@ def extended(model: Model, noise: np.ndarray) -> np.ndarray:
     """The whole, in JAX."""
     system = dataclasses.replace(model.system, compute_dtype="float32")
     with jax.default_matmul_precision("highest"):
-        return np.asarray(jax.jit(system.extend)(model.params, noise, jax.random.key(0)))
+        return np.asarray(
+            jax.jit(system.extend)(model.params, noise, system.sampling(model.sampling))
+        )
 
 
 def streamed(model: Model, noise: np.ndarray) -> np.ndarray:

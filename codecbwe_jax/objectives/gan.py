@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +42,41 @@ CRITICISM = ("adversarial", "feature_matching")
 def state_of(group: str) -> str:
     """Name of the group that holds what a critic, or the generator, keeps beside its parameters."""
     return f"{group}_state"
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """What this objective asks of a system; `systems.base.Regression` has it."""
+
+    def predict(self, params: Params, batch: Batch) -> Features:
+        """What losses compare: "waveform" and perhaps features of the system's own."""
+
+    def target(self, batch: Batch) -> Features:
+        """The same features of the true waveform."""
+
+
+@runtime_checkable
+class Observes(Protocol):
+    """What a system may have beside: a state that training keeps and no gradient moves."""
+
+    def training_state(self) -> dict[str, jax.Array]:
+        """At the beginning; nothing if there is none to keep."""
+
+    def observe(
+        self, state: Mapping[str, jax.Array], predicted: Features, mean: Callable[[Any], Any]
+    ) -> dict[str, jax.Array]:
+        """That state after a batch.
+
+        Args:
+          state: before it.
+          predicted: what `predict` gave.
+          mean: averages over data-parallel devices.
+        """
+
+    def upkeep(
+        self, params: Params, state: Mapping[str, jax.Array], step: jax.Array
+    ) -> tuple[Params, Mapping[str, jax.Array]]:
+        """Parameters and state after the update of a step, with what no gradient does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,14 +130,21 @@ class Gan:
       settings: `config.objective` as a ConfigDict.
 
     Raises:
-      UserError: on an unknown critic, or a share of a loss that there is not.
+      UserError: if the system does not predict, on an unknown critic, or on a share of a loss that
+        there is not.
     """
 
     generator = "generator"
     settings_kind: ClassVar[type] = GanSettings
 
     def __init__(self, system: System, settings: Any) -> None:
+        if not isinstance(system, Predicts):
+            raise UserError(
+                f"config.objective gan: {type(system).__name__} predicts nothing that losses could "
+                "compare"
+            )
         self.system = system
+        self.observes = system if isinstance(system, Observes) else None
         self.settings = settings
         self.critics = {
             name: critics.build_critic(name, s.to_dict()) for name, s in settings.critics.items()
@@ -131,7 +174,7 @@ class Gan:
                 params[state_of(name)] = variables
         if self.settings.balancer:
             params["balancer"] = initial_state(self.settings.balancer.shares)
-        if state := self.system.training_state():
+        if self.observes and (state := self.observes.training_state()):
             params[state_of("generator")] = state
         return params
 
@@ -159,9 +202,9 @@ class Gan:
 
     def _upkeep(self, params: Params, context: Context) -> dict[str, Any]:
         name = state_of("generator")
-        if name not in params:
+        if not self.observes or name not in params:
             return {}
-        generator, state = self.system.upkeep(params["generator"], params[name], context.step)
+        generator, state = self.observes.upkeep(params["generator"], params[name], context.step)
         return {"generator": generator, name: state}
 
     def _judge(
@@ -217,9 +260,9 @@ class Gan:
 
     def _observed(self, params: Params, predicted: Features, context: Context) -> dict[str, Any]:
         name = state_of("generator")
-        if name not in params:
+        if not self.observes or name not in params:
             return {}
-        return {name: self.system.observe(params[name], predicted, context.mean)}
+        return {name: self.observes.observe(params[name], predicted, context.mean)}
 
     def _criticise(self, params: Params, fake: jax.Array, real: jax.Array) -> dict[str, jax.Array]:
         values = {}

@@ -11,7 +11,7 @@ from codecbwe_jax.errors import MistakesError, UserError
 from codecbwe_jax.fields import faults, fields_of, tagged, tuples
 
 if TYPE_CHECKING:
-    from codecbwe_jax.systems.base import System
+    from codecbwe_jax.systems.base import SamplingSettings, System
 
 REGISTRY: dict[str, str] = {
     "ap_bwe": "codecbwe_jax.systems.ap_bwe:ApBwe",
@@ -81,7 +81,29 @@ def build(settings: Mapping[str, Any]) -> System:
       UserError: on an unknown name, or a field that is unknown or not what it may be.
     """
     # a ConfigDict's inner ones are no mappings
-    settings = tuples(settings.to_dict() if hasattr(settings, "to_dict") else settings)
-    if wrong := faults(Settings, settings, "config.system"):
+    values = tuples(settings.to_dict() if hasattr(settings, "to_dict") else settings)
+    if wrong := faults(Settings, values, "config.system"):
         raise MistakesError(wrong)
-    return _class_of(settings.pop("name"))(**settings)
+    return _class_of(values.pop("name"))(**values)
+
+
+def build_sampling(
+    system: System, values: Mapping[str, Any], where: str = "config.sampling"
+) -> SamplingSettings | None:
+    """How a system samples, of what `config.sampling` holds; None for one that draws nothing.
+
+    Args:
+      system: that samples.
+      values: fields of its `sampling_kind`; what is left out has its default.
+      where: they come from, for messages.
+
+    Raises:
+      UserError: on a field that the system lacks, or that is not what it may be.
+    """
+    if system.sampling_kind is None:
+        if values:
+            raise UserError(f"{where}.{min(values)}: {name_of(system)} draws nothing")
+        return None
+    if wrong := faults(system.sampling_kind, values, where):
+        raise MistakesError(wrong)
+    return system.sampling_kind(**values)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from codecbwe_jax.audio.stft import istft, phase, stft
 from codecbwe_jax.fields import Fraction, Layers, Precision, Rate, Size
 from codecbwe_jax.nn.convnext import ConvNeXtBlock
 from codecbwe_jax.nn.init import fresh_variables, torch_uniform
-from codecbwe_jax.systems.base import Features, Params, System
+from codecbwe_jax.systems.base import Features, Params, Regression, Sampling
 from codecbwe_jax.weights.rules import Rule
 
 # Added to every magnitude before its logarithm (datasets/dataset.py amp_pha_stft).
@@ -101,7 +101,7 @@ class ApBweNetwork(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class ApBwe(System):
+class ApBwe(Regression):
     """AP-BWE as a system.
 
     Attributes:
@@ -115,7 +115,6 @@ class ApBwe(System):
       compute_dtype: "float32" or "bfloat16"; spectra and heads are float32 always.
     """
 
-    takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
     torch_rules: ClassVar[tuple[Rule, ...]] = (
         Rule("conv_pre_{stream}", "conv_pre_{stream}", "conv"),
         Rule("norm_pre_{stream}", "norm_pre_{stream}", "norm"),
@@ -150,10 +149,6 @@ class ApBwe(System):
         frames = 3 * (self.layers + 1) + 1
         samples = frames * self.hop_length + self.win_length
         return math.ceil(samples * self.input_rate / self.output_rate) + width + 1
-
-    @property
-    def delay(self) -> int:
-        return self.receptive_field
 
     @property
     def alignment(self) -> int:
@@ -198,9 +193,10 @@ class ApBwe(System):
         out = self.network.apply({"params": params}, *seen(z, self.phase_floor))
         return out | {"spectrum": polar(out["log_amplitude"], out["real"], out["imag"])}
 
-    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+    def extend(
+        self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
+    ) -> jax.Array:
         """Waveform `[B, n]` at input_rate -> `[B, hop * (samples // hop)]` at output_rate."""
-        del key  # nothing is drawn
         return self.synthesise(self.generate(params, self.upsample(inputs))["spectrum"])
 
     def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:

@@ -1,108 +1,168 @@
-"""What a system is: the contract between a way to extend bandwidth and everything above it."""
+"""What a system is: the contract between a way to extend bandwidth and what runs it.
+
+How a system learns is not said here: every objective states, as a protocol, what it asks of the
+systems that it trains (`objectives.gan.Predicts`), and a system has what it can be trained by.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, Protocol
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.fields import Seed
+from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.weights.rules import Rule
 
 Params = Mapping[str, Any]
 Features = dict[str, jax.Array]
 
 
-class System(Protocol):
+@dataclasses.dataclass(frozen=True)
+class SamplingSettings:
+    """How a system samples; what has steps, a solver or guidance adds them.
+
+    Attributes:
+      seed: of the noise.
+    """
+
+    seed: Seed = 0
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """What a system that draws is given beside its input.
+
+    Attributes:
+      keys: random keys `[batch]`.
+      first_frames: int32 `[batch]`, the number of each item's first frame (of `alignment` input
+        samples) in the whole of which it is a piece; negative before the beginning.
+      settings: of the system's `sampling_kind`; static under jit.
+    """
+
+    keys: jax.Array
+    first_frames: jax.Array
+    settings: Any = dataclasses.field(metadata={"static": True})
+
+    def noise(self, frames: int, *shape: int) -> jax.Array:
+        """Standard normal numbers `[batch, frames, *shape]`, those of a frame being a function of
+        the key and of the frame's place in the whole: pieces that overlap draw the same."""
+
+        def of_frame(key: jax.Array, frame: jax.Array) -> jax.Array:
+            return jax.random.normal(jax.random.fold_in(key, frame), shape)
+
+        places = self.first_frames[:, None] + jnp.arange(frames)
+        return jax.vmap(jax.vmap(of_frame, (None, 0)))(self.keys, places)
+
+
+class System(abc.ABC):
     """A way to extend bandwidth: a small frozen object that holds settings and no arrays.
 
     Attributes:
       takes: what `extend` reads, a low-rate waveform or codec tokens.
-      input_rate: rate of that waveform, or of the waveform that the tokens stand for, in Hz.
       one_rate: whether there is no other input_rate to choose.
-      output_rate: rate of the result in Hz.
-      receptive_field: input samples on each side that an output sample depends on.
-      delay: samples of the future (at input_rate) that a stream must wait for.
-      alignment: chunks of a long input begin at multiples of this many input samples, so that
-        the frames of a chunk are frames of the whole.
-      torch_rules: the weight map of the network.
-      torch_constants: what the original's checkpoints hold beside parameters, by name.
-      upsampler: filter in `audio.sinc.SINC_FILTERS` by which the input comes to output_rate before
-        the network sees it, so that training may draw its rate; "" where there is none.
+      sampling_kind: of how it samples; None: it draws nothing.
     """
 
-    takes: ClassVar[Literal["waveform", "tokens"]]
-    torch_rules: ClassVar[tuple[Rule, ...]]
+    takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
     one_rate: ClassVar[bool] = False
-    input_rate: int
-    output_rate: int
+    sampling_kind: ClassVar[type[SamplingSettings] | None] = None
 
     @property
-    def upsampler(self) -> str:
-        return ""
+    @abc.abstractmethod
+    def input_rate(self) -> int:
+        """Of the waveform that it takes, or that its tokens stand for, in Hz."""
 
     @property
-    def torch_constants(self) -> dict[str, np.ndarray]:
-        return {}
+    @abc.abstractmethod
+    def output_rate(self) -> int:
+        """In Hz."""
 
     @property
-    def receptive_field(self) -> int: ...
+    @abc.abstractmethod
+    def receptive_field(self) -> int:
+        """Input samples on each side that an output sample depends on."""
 
     @property
-    def delay(self) -> int: ...
+    @abc.abstractmethod
+    def alignment(self) -> int:
+        """Chunks of a long input begin at multiples of this many input samples, so that the frames
+        of a chunk are frames of the whole."""
 
     @property
-    def alignment(self) -> int: ...
+    def delay(self) -> int:
+        """Samples of the future (at input_rate) that a stream must wait for."""
+        return self.receptive_field
 
     @property
     def context(self) -> int:
         """`receptive_field` in whole alignments: what a chunk is given on each side."""
         return -(-self.receptive_field // self.alignment) * self.alignment
 
-    def at(self, rate: int) -> System:
+    @property
+    def upsampler(self) -> str:
+        """Filter in `audio.sinc.SINC_FILTERS` by which the input comes to output_rate before the
+        network sees it, so that training may draw its rate; "" where there is none."""
+        return ""
+
+    @property
+    def torch_rules(self) -> tuple[Rule, ...]:
+        """The weight map of the network."""
+        return ()
+
+    @property
+    def torch_constants(self) -> dict[str, np.ndarray]:
+        """What the original's checkpoints hold beside parameters, by name."""
+        return {}
+
+    def at(self, rate: int) -> Self:
         """The system that takes an input of some rate, with the same parameters; `input_rate` says
         what that is to be resampled to. Most take one rate alone."""
         return self
 
+    @property
+    def network(self) -> nn.Module:
+        """Whose parameters `init` makes, unless a system has several."""
+        raise NotImplementedError(f"{type(self).__name__} has no network of its own")
+
+    @property
+    def example(self) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Shapes of what `network` is called with, of any length."""
+        return ()
+
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters as a nested dict of float32 arrays."""
+        return fresh_variables(self.network, key, *self.example)["params"]
 
-    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
-        """Waveforms `[batch, samples]` at input_rate, or tokens int32 `[batch, frames]` ->
-        `[batch, samples']` at output_rate, of the network's own length (see `inference` for the
-        exact-length contract)."""
-
-    def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
-        """What losses compare: "waveform" and the system's own features, from a batch with
-        "input" `[batch, samples]` or "tokens" `[batch, frames]`, and "target"
-        `[batch, samples']`."""
-
-    def target(self, batch: Mapping[str, jax.Array]) -> Features:
-        """The same features of the true wide-band waveform."""
-
-    def training_state(self) -> dict[str, jax.Array]:
-        """What training keeps beside the parameters, at its beginning; mostly nothing."""
-        return {}
-
-    def observe(
-        self, state: Mapping[str, jax.Array], predicted: Features, mean: Callable[[Any], Any]
-    ) -> dict[str, jax.Array]:
-        """That state after a batch.
+    def sampling(
+        self, settings: SamplingSettings | None = None, first_frame: int = 0
+    ) -> Sampling | None:
+        """What `extend` is given for one item.
 
         Args:
-          state: before it.
-          predicted: what `predict` gave.
-          mean: averages over data-parallel devices.
+          settings: of its `sampling_kind`; None: its defaults.
+          first_frame: number of the item's first frame in the whole of which it is a piece.
         """
-        return dict(state)
+        if self.sampling_kind is None:
+            return None
+        settings = settings or self.sampling_kind()
+        return Sampling(jax.random.key(settings.seed)[None], jnp.int32([first_frame]), settings)
 
-    def upkeep(
-        self, params: Params, state: Mapping[str, jax.Array], step: jax.Array
-    ) -> tuple[Params, Mapping[str, jax.Array]]:
-        """Parameters and state after the update of a step, with what no gradient does."""
-        return params, state
+    @abc.abstractmethod
+    def extend(
+        self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
+    ) -> jax.Array:
+        """Waveforms `[batch, samples]` at input_rate, or tokens int32 `[batch, frames]` ->
+        `[batch, samples']` at output_rate, of the network's own length (see `inference` for the
+        exact-length contract). What draws nothing needs no sampling."""
 
     def start_from(self, fresh: Params, other: System, theirs: Params) -> Params:
         """Fresh parameters with what another trained system can give.
@@ -112,3 +172,26 @@ class System(Protocol):
             otherwise.
         """
         raise UserError(f"it holds {other}, not {self}")
+
+
+class Regression(System):
+    """A system that says its waveform at once, whose losses compare that with the true one.
+
+    It has what `objectives.gan.Predicts` asks for.
+    """
+
+    def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
+        """What losses compare: "waveform", as long as the target, and perhaps features of the
+        system's own.
+
+        Args:
+          params: of the system.
+          batch: "input" `[batch, samples]`, or "tokens" int32 `[batch, frames]`, and "target"
+            `[batch, samples']`.
+        """
+        given = batch["tokens" if self.takes == "tokens" else "input"]
+        return {"waveform": self.extend(params, given)[:, : batch["target"].shape[1]]}
+
+    def target(self, batch: Mapping[str, jax.Array]) -> Features:
+        """The same features of the true wide-band waveform."""
+        return {"waveform": batch["target"]}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +12,8 @@ import numpy as np
 from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
 from codecbwe_jax.audio.stft import istft, stft
-from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Rate
-from codecbwe_jax.systems.base import Features, Params, System
-from codecbwe_jax.weights.rules import Rule
+from codecbwe_jax.systems.base import Params, Sampling, System
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,19 +24,12 @@ class Sinc(System):
       input_rate, output_rate: in Hz.
     """
 
-    takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
-    torch_rules: ClassVar[tuple[Rule, ...]] = ()
-
     input_rate: Rate = 16000
     output_rate: Rate = 48000
 
     @property
     def receptive_field(self) -> int:
         return sinc_kernel(self.input_rate, self.output_rate, SINC_FILTERS["hann24"])[1] + 1
-
-    @property
-    def delay(self) -> int:
-        return self.receptive_field
 
     @property
     def alignment(self) -> int:
@@ -49,15 +39,11 @@ class Sinc(System):
         """No parameters."""
         return {}
 
-    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+    def extend(
+        self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
+    ) -> jax.Array:
         """Waveform `[B, n]` -> `[B, ceil(n * output_rate / input_rate)]`."""
         return resample(inputs, self.input_rate, self.output_rate, "hann24")
-
-    def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
-        """Nothing to train."""
-        raise UserError("this baseline has no parameters to train")
-
-    target = predict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +70,11 @@ class BandReplication(Sinc):
     def alignment(self) -> int:
         return self.n_fft
 
-    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+    def extend(
+        self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
+    ) -> jax.Array:
         """Waveform `[B, n]` -> `[B, about n * output_rate / input_rate]`."""
-        wide = super().extend(params, inputs, key)
+        wide = super().extend(params, inputs)
         z = stft(wide, self.n_fft, self.hop_length)
         shift = round(self.input_rate / 4 * self.n_fft / self.output_rate)
         source, bins = z[..., shift : 2 * shift], self.n_fft // 2 + 1

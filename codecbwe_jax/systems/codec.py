@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from codecbwe_jax.codec.network import CodecNetwork
 from codecbwe_jax.codec.settings import INPUT_RATE, CodecSettings
-from codecbwe_jax.nn.init import fresh_variables
-from codecbwe_jax.systems.base import Features, Params, System
+from codecbwe_jax.systems.base import Features, Params, Regression, Sampling
 from codecbwe_jax.weights.rules import Rule
 
 
 @dataclasses.dataclass(frozen=True)
-class Codec(CodecSettings, System):
+class Codec(CodecSettings, Regression):
     """A codec; attributes as in `CodecSettings`."""
 
-    takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
     torch_rules: ClassVar[tuple[Rule, ...]] = CodecNetwork.torch_rules
     input_rate: ClassVar[int] = INPUT_RATE
 
@@ -40,26 +38,22 @@ class Codec(CodecSettings, System):
         return INPUT_RATE
 
     @property
-    def delay(self) -> int:
-        return self.receptive_field
-
-    @property
     def alignment(self) -> int:
         return self.token_hop_length
 
-    def init(self, key: jax.Array) -> Params:
-        """Fresh parameters: nested dict of float32 arrays."""
-        waveform = jax.ShapeDtypeStruct((1, 8 * self.token_hop_length), jnp.float32)
-        return fresh_variables(self.network, key, waveform)["params"]
+    @property
+    def example(self) -> tuple[jax.ShapeDtypeStruct]:
+        return (jax.ShapeDtypeStruct((1, 8 * self.token_hop_length), jnp.float32),)
 
     def pad(self, waveform: jax.Array) -> jax.Array:
         """`[B, n]` -> whole hops, with at least one zero at the end."""
         samples = waveform.shape[1]
         return jnp.pad(waveform, ((0, 0), (0, self.padded(samples) - samples)))
 
-    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+    def extend(
+        self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
+    ) -> jax.Array:
         """Waveform `[B, n]` at 16 kHz -> reconstruction, one output hop for every token."""
-        del key  # nothing is drawn
         return self.network.apply({"params": params}, self.pad(inputs))
 
     def decode(

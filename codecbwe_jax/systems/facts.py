@@ -57,7 +57,7 @@ def facts(system: System) -> Facts:
         input_rate=system.input_rate,
         output_rate=system.output_rate,
         parameters=sum(leaf.size for leaf in jax.tree.leaves(shapes)),
-        macs_per_second=multiply_adds(system.extend, shapes, second, key),
+        macs_per_second=multiply_adds(system.extend, shapes, second, system.sampling()),
         receptive_field_ms=1000 * system.receptive_field / system.input_rate,
         delay_ms=1000 * system.delay / system.input_rate,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,7 @@ from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.audio.sinc import SINC_FILTERS, SincFilterName, sinc_kernel
 from codecbwe_jax.fields import Layers, Precision, Rate, Size
 from codecbwe_jax.nn.conv import WeightNormConv
-from codecbwe_jax.nn.init import fresh_variables
-from codecbwe_jax.systems.base import Features, Params, System
+from codecbwe_jax.systems.base import Features, Params, Regression, Sampling, System
 from codecbwe_jax.weights.rules import Rule
 
 
@@ -88,7 +87,7 @@ def dilated_conv(
 
 
 @dataclasses.dataclass(frozen=True)
-class HifiGanBwe(System):
+class HifiGanBwe(Regression):
     """HiFi-GAN+ as a system.
 
     Attributes:
@@ -99,7 +98,6 @@ class HifiGanBwe(System):
       compute_dtype: "float32" or "bfloat16".
     """
 
-    takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
     torch_rules: ClassVar[tuple[Rule, ...]] = (
         Rule("conv_in", "_wavenet._conv_in", "wn_conv1d"),
         Rule("layers_{i}/{conv}", "_wavenet._layers.{i}._{conv}", "wn_conv1d"),
@@ -140,10 +138,6 @@ class HifiGanBwe(System):
         return math.ceil(self.padding * self.input_rate / self.output_rate) + width + 1
 
     @property
-    def delay(self) -> int:
-        return self.receptive_field
-
-    @property
     def alignment(self) -> int:
         return self.input_rate // math.gcd(self.input_rate, self.output_rate)
 
@@ -151,10 +145,9 @@ class HifiGanBwe(System):
         """The network sees the waveform at output_rate, so any rate below it will do."""
         return dataclasses.replace(self, input_rate=rate) if rate < self.output_rate else self
 
-    def init(self, key: jax.Array) -> Params:
-        """Fresh parameters: nested dict of float32 arrays."""
-        wave = jax.ShapeDtypeStruct((1, 8, 1), jnp.float32)
-        return fresh_variables(self.network, key, wave)["params"]
+    @property
+    def example(self) -> tuple[jax.ShapeDtypeStruct]:
+        return (jax.ShapeDtypeStruct((1, 8, 1), jnp.float32),)
 
     def generate(self, params: Params, wide: jax.Array) -> jax.Array:
         """The network on an upsampled waveform: `[B, samples]` -> `[B, samples]`."""
@@ -163,9 +156,10 @@ class HifiGanBwe(System):
         y = self.network.apply({"params": params}, padded[..., None])[..., 0]
         return jnp.tanh(y.astype(jnp.float32))[:, side : side + wide.shape[1]]
 
-    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+    def extend(
+        self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
+    ) -> jax.Array:
         """Waveform `[B, n]` at input_rate -> `[B, ceil(n * output_rate / input_rate)]`."""
-        del key  # nothing is drawn
         return self.generate(
             params, resample(inputs, self.input_rate, self.output_rate, self.resampler)
         )
@@ -176,7 +170,3 @@ class HifiGanBwe(System):
         if wide is None:
             wide = resample(batch["input"], self.input_rate, self.output_rate, self.resampler)
         return {"waveform": self.generate(params, wide[:, : batch["target"].shape[1]])}
-
-    def target(self, batch: Mapping[str, jax.Array]) -> Features:
-        """The true "waveform"."""
-        return {"waveform": batch["target"]}

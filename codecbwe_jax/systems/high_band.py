@@ -8,14 +8,13 @@ The added band begins at 7.4 kHz, where the interpolation still passes everythin
 the sum would have a notch of 25 dB there.
 
 These are the frequencies of an input at 16 kHz. They follow its rate: at 24 kHz they are half as
-high again.
+high again. Losses below them have no gradient: what is added has nothing there that they could see.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import jax
@@ -32,8 +31,7 @@ from codecbwe_jax.decoders.convnext import ConvNeXtBackbone, ConvNeXtSettings
 from codecbwe_jax.decoders.istft_head import spectrum_of
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Layers, NotNegative, Precision, Rate, Size, SomeOf
-from codecbwe_jax.nn.init import fresh_variables
-from codecbwe_jax.systems.base import Features, Params, System
+from codecbwe_jax.systems.base import Params, Regression, Sampling
 from codecbwe_jax.weights.rules import Rule, under
 
 RESAMPLER = "hann24"
@@ -76,7 +74,7 @@ class HighBandNetwork(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class HighBand(System):
+class HighBand(Regression):
     """The high-band residual as a system.
 
     Attributes:
@@ -91,7 +89,6 @@ class HighBand(System):
       compute_dtype: "float32" or "bfloat16"; spectra and the head are float32 always.
     """
 
-    takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
     torch_rules: ClassVar[tuple[Rule, ...]] = (
         *under("backbone", "backbone", ConvNeXtBackbone.torch_rules),
         Rule("head", "head", "dense"),
@@ -162,17 +159,12 @@ class HighBand(System):
         return frames * self.hop_length + self.window + filters
 
     @property
-    def delay(self) -> int:
-        return self.receptive_field
-
-    @property
     def alignment(self) -> int:
         return self.hop_length
 
-    def init(self, key: jax.Array) -> Params:
-        """Fresh parameters: nested dict of float32 arrays."""
-        features = jax.ShapeDtypeStruct((1, 8, 3 * self.seen_bins), jnp.float32)
-        return fresh_variables(self.network, key, features)["params"]
+    @property
+    def example(self) -> tuple[jax.ShapeDtypeStruct]:
+        return (jax.ShapeDtypeStruct((1, 8, 3 * self.seen_bins), jnp.float32),)
 
     def features(self, waveform: jax.Array) -> jax.Array:
         """Log magnitudes, and compressed real and imaginary parts: `[B, n]` -> `[B, n / hop + 1,
@@ -205,20 +197,11 @@ class HighBand(System):
         joined = Pqmf(self.ratio, PQMF_TAPS).synthesis(waves)
         return high_pass(joined, self.output_rate, *self.high_pass_hz)
 
-    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+    def extend(
+        self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
+    ) -> jax.Array:
         """Waveform `[B, n]` at input_rate -> `[B, n * ratio]`."""
-        del key  # nothing is drawn
         samples = inputs.shape[1]
         whole = jnp.pad(inputs, ((0, 0), (0, -samples % self.hop_length)))
         added = self.residual(params, whole)[:, : samples * self.ratio]
         return self.interpolate(inputs) + added
-
-    def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
-        """The predicted "waveform". Losses below 7 kHz have no gradient here: what is added has
-        nothing there that they could see."""
-        waveform = self.extend(params, batch["input"], jax.random.key(0))
-        return {"waveform": waveform[:, : batch["target"].shape[1]]}
-
-    def target(self, batch: Mapping[str, jax.Array]) -> Features:
-        """The true "waveform"."""
-        return {"waveform": batch["target"]}

@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import CountOrNone, Fraction, Layers, Precision, Rate, Size
 from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR, ApBwe, ApBweNetwork, polar, seen
-from codecbwe_jax.systems.base import Features, Params, System
+from codecbwe_jax.systems.base import Features, Params, Regression, Sampling, System
 from codecbwe_jax.weights.rules import Rule, under
 
 LADDER = (8000, 12000, 16000, 24000, 32000, 48000)
@@ -33,7 +33,7 @@ RESAMPLER = "hann24"
 
 
 @dataclasses.dataclass(frozen=True)
-class MsBwe(System):
+class MsBwe(Regression):
     """Multi-stage extension as a system.
 
     Attributes:
@@ -48,7 +48,6 @@ class MsBwe(System):
       compute_dtype: "float32" or "bfloat16"; spectra and heads are float32 always.
     """
 
-    takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
     torch_rules: ClassVar[tuple[Rule, ...]] = under(
         "stage_{rate}", "stage_{rate}", ApBwe.torch_rules
     )
@@ -95,10 +94,6 @@ class MsBwe(System):
         samples = frames * self.hop_length + self.win_length
         width = sinc_kernel(self.input_rate, GRID, SINC_FILTERS[RESAMPLER])[1]
         return math.ceil(samples * self.input_rate / GRID) + 2 * width + 2
-
-    @property
-    def delay(self) -> int:
-        return self.receptive_field
 
     @property
     def alignment(self) -> int:
@@ -160,9 +155,10 @@ class MsBwe(System):
             known = jnp.concatenate([known, new], axis=-1)
         return jnp.pad(known, ((0, 0), (0, 0), (0, bins - known.shape[-1])))
 
-    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+    def extend(
+        self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
+    ) -> jax.Array:
         """Waveform `[B, n]` at input_rate -> at output_rate, of whole hops."""
-        del key  # nothing is drawn
         wide = resample(inputs, self.input_rate, GRID, RESAMPLER)
         spectrum = self.cascade(params, self.analyse(wide)[1])
         waveform = istft(spectrum, self.n_fft, self.hop_length, self.win_length)

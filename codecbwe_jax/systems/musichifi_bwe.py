@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +25,7 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Precision, Rate, Size
 from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.nn.snake import TAPS_PER_RATIO, kaiser_sinc_taps
-from codecbwe_jax.systems.base import Features, Params, System
+from codecbwe_jax.systems.base import Params, Regression, Sampling
 from codecbwe_jax.weights.rules import Rule
 
 MEL_FLOOR = 1e-5
@@ -35,7 +34,7 @@ MAX_DILATIONS = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class MusicHifiBwe(System):
+class MusicHifiBwe(Regression):
     """MusicHiFi-BWE as a system. Two channels are extended as their mean and half difference.
 
     Attributes:
@@ -47,7 +46,6 @@ class MusicHifiBwe(System):
       compute_dtype: "float32" or "bfloat16"; spectra and Snakes are float32 always.
     """
 
-    takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
     stereo: ClassVar[str] = "mid_side"
     torch_rules: ClassVar[tuple[Rule, ...]] = (
         Rule("generator/conv_pre", "bwe_generator.conv_in", "wn_conv1d"),
@@ -125,10 +123,6 @@ class MusicHifiBwe(System):
         return samples + sinc_kernel(1, 3, SINC_FILTERS[RESAMPLER])[1]
 
     @property
-    def delay(self) -> int:
-        return self.receptive_field
-
-    @property
     def alignment(self) -> int:
         return self.hop_length
 
@@ -188,20 +182,12 @@ class MusicHifiBwe(System):
         """The interpolated input, `[B, n]` -> `[B, ceil(n * output_rate / input_rate)]`."""
         return resample(waveform, self.input_rate, self.output_rate, RESAMPLER, ends="edge")
 
-    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+    def extend(
+        self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
+    ) -> jax.Array:
         """Waveform `[B, n]` at input_rate -> `[B, ceil(n * output_rate / input_rate)]`."""
-        del key  # nothing is drawn
         # silence follows: the interpolation of the last samples sees it too
         padded = jnp.pad(inputs, ((0, 0), (0, -inputs.shape[1] % self.hop_length)))
         length = math.ceil(inputs.shape[1] * self.output_rate / self.input_rate)
         total = self.residual(params, inputs) + self.skip(padded)
         return jnp.clip(total, -1.0, 1.0)[:, :length]
-
-    def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
-        """The predicted "waveform"."""
-        waveform = self.extend(params, batch["input"], jax.random.key(0))
-        return {"waveform": waveform[:, : batch["target"].shape[1]]}
-
-    def target(self, batch: Mapping[str, jax.Array]) -> Features:
-        """The true "waveform"."""
-        return {"waveform": batch["target"]}

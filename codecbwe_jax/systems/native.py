@@ -22,8 +22,7 @@ from codecbwe_jax.decoders.network import AcousticDecoder, TokenDecoder, decoder
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Levels, Precision, Rate, Size
 from codecbwe_jax.nn.fsq import Quantiser
-from codecbwe_jax.nn.init import fresh_variables
-from codecbwe_jax.systems.base import Features, Params, System
+from codecbwe_jax.systems.base import Params, Regression, Sampling, System
 from codecbwe_jax.weights.rules import Rule, under
 
 # Largest magnitude of the published 16 kHz heads.
@@ -31,7 +30,7 @@ CLIP_AT_16_KHZ = 100.0
 
 
 @dataclasses.dataclass(frozen=True)
-class NativeDecoder(System):
+class NativeDecoder(Regression):
     """A decoder of a codec's tokens at a higher rate.
 
     Attributes:
@@ -118,16 +117,12 @@ class NativeDecoder(System):
         return INPUT_RATE
 
     @property
-    def delay(self) -> int:
-        return self.receptive_field
-
-    @property
     def alignment(self) -> int:
         return self.token_hop_length
 
-    def init(self, key: jax.Array) -> Params:
-        """Fresh parameters: nested dict of float32 arrays."""
-        return fresh_variables(self.network, key, jax.ShapeDtypeStruct((1, 8), jnp.int32))["params"]
+    @property
+    def example(self) -> tuple[jax.ShapeDtypeStruct]:
+        return (jax.ShapeDtypeStruct((1, 8), jnp.int32),)
 
     def start_from(self, fresh: Params, other: System, theirs: Params) -> Params:
         """Fresh parameters with what a trained decoder of the same tokens can give.
@@ -192,16 +187,8 @@ class NativeDecoder(System):
         `TokenDecoder`."""
         return self.network.apply({"params": params}, tokens, lengths)
 
-    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+    def extend(
+        self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
+    ) -> jax.Array:
         """Tokens int32 `[B, T]` -> waveform `[B, T * output_hop_length]`."""
-        del key  # nothing is drawn
         return self.decode(params, inputs)
-
-    def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
-        """The "waveform", as long as the target."""
-        samples = batch["target"].shape[1]
-        return {"waveform": self.decode(params, batch["tokens"])[:, :samples]}
-
-    def target(self, batch: Mapping[str, jax.Array]) -> Features:
-        """The true waveform."""
-        return {"waveform": batch["target"]}

@@ -296,6 +296,7 @@ class OpusBbwe(StreamingSystem):
     """Opus' extension as a system.
 
     Attributes:
+      input_rate, output_rate: 16000, and 32000 or 48000 Hz.
       output_rate: 48000, or 32000: our variant, which ends after the second filter.
       size: width of the feature network.
       taps: of the three adaptive filters.

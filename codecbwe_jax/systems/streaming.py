@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
+import abc
 import math
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.nn import causal
-from codecbwe_jax.nn.init import fresh_variables
-from codecbwe_jax.systems.base import Features, Params, System
+from codecbwe_jax.systems.base import Params, Regression, Sampling
 
 INPUT_RATE = 16000
 OUTPUT_RATES = (32000, 48000)
 
 
-class StreamingSystem(System):
+class StreamingSystem(Regression):
     """A causal network that takes whole frames and carries its past as an explicit state.
 
-    A whole waveform and a stream of frames go through the same network, from the same state.
-
-    Attributes:
-      frame_length: input samples of a frame.
-      lag: output samples by which what the network returns is behind its input.
-      network: Linen module, `[B, n]` at input_rate -> `[B, n * output_rate / input_rate]`.
+    A whole waveform and a stream of frames go through the same network, from the same state:
+    `[B, n]` at input_rate -> `[B, n * output_rate / input_rate]`.
     """
 
-    takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
     one_rate: ClassVar[bool] = True
-    frame_length: int
-    lag: int
+
+    @property
+    @abc.abstractmethod
+    def frame_length(self) -> int:
+        """Input samples of a frame."""
+
+    @property
+    @abc.abstractmethod
+    def lag(self) -> int:
+        """Output samples by which what the network returns is behind its input."""
 
     def __post_init__(self) -> None:
         if self.input_rate != INPUT_RATE or self.output_rate not in OUTPUT_RATES:
@@ -42,14 +43,10 @@ class StreamingSystem(System):
                 f"Hz alone and give {' or '.join(map(str, OUTPUT_RATES))} Hz"
             )
 
-    @property
-    def network(self) -> nn.Module:
-        raise NotImplementedError
-
+    @abc.abstractmethod
     def interpolate(self, inputs: jax.Array) -> jax.Array:
         """What a stream is without extension: `[B, n]` -> `[B, n * output_rate / input_rate]`,
         `lag` samples behind the input, no more than two frames of whose past it sees."""
-        raise NotImplementedError
 
     @property
     def delay(self) -> int:
@@ -60,10 +57,9 @@ class StreamingSystem(System):
     def alignment(self) -> int:
         return self.frame_length
 
-    def init(self, key: jax.Array) -> Params:
-        """Fresh parameters: nested dict of float32 arrays."""
-        wave = jax.ShapeDtypeStruct((1, self.frame_length), jnp.float32)
-        return fresh_variables(self.network, key, wave)["params"]
+    @property
+    def example(self) -> tuple[jax.ShapeDtypeStruct]:
+        return (jax.ShapeDtypeStruct((1, self.frame_length), jnp.float32),)
 
     def begin(self, params: Params, batch: int = 1) -> causal.State:
         """The state before the first frame."""
@@ -92,22 +88,10 @@ class StreamingSystem(System):
         """Parameters for `step` alone, quicker to run."""
         return causal.folded(params)
 
-    def extend(self, params: Params, inputs: jax.Array, key: jax.Array) -> jax.Array:
+    def extend(
+        self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
+    ) -> jax.Array:
         """Waveform `[B, n]` at input_rate -> `[B, ceil(n * output_rate / input_rate)]`."""
-        del key  # nothing is drawn
-        return self.aligned(params, inputs)
-
-    def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
-        """The predicted "waveform"."""
-        waveform = self.aligned(params, batch["input"])
-        return {"waveform": waveform[:, : batch["target"].shape[1]]}
-
-    def target(self, batch: Mapping[str, jax.Array]) -> Features:
-        """The true "waveform"."""
-        return {"waveform": batch["target"]}
-
-    def aligned(self, params: Params, inputs: jax.Array) -> jax.Array:
-        """The network on a whole waveform, without its lag."""
         padded, kept = self.framed(inputs)
         return self.network.apply({"params": params}, padded)[:, kept]
 

@@ -29,6 +29,7 @@ from codecbwe_jax.fields import (
     Positive,
     Precision,
     Rate,
+    Seed,
     Share,
     Size,
     SomeOf,
@@ -159,7 +160,7 @@ class TrainSettings:
         exchange.
     """
 
-    seed: Annotated[int, Within(0, 2**32 - 1)] = 1234
+    seed: Seed = 1234
     steps: Count = 400_000
     batch_size: Size = 16
     micro_batches: Size = 1
@@ -213,6 +214,7 @@ def _data_fields(value: Mapping[str, Any]) -> dict[str, Field]:
 
 SECTIONS: dict[str, Any] = {
     "system": systems.Settings,
+    "sampling": dict[str, Any],
     "objective": objectives.Settings,
     "optimizers": dict[str, OptimizerSettings],
     "data": Annotated[dict, Group(_data_fields)],
@@ -328,6 +330,7 @@ def _of_a_step(values: Mapping[str, Any]) -> Iterator[str]:
     samples = values["data"]["segment_samples"]
     try:
         system = systems.build(values["system"])
+        systems.build_sampling(system, values["sampling"])
         objective = objectives.build(system, ConfigDict(values["objective"]))
         yield from _of_optimizers(values["optimizers"], {turn.group for turn in objective.turns})
         params = jax.eval_shape(objective.init, jax.random.key(0))

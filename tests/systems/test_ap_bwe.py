@@ -44,7 +44,7 @@ def test_every_official_rate_pair_runs(pair: tuple[int, int]) -> None:
     system = dataclasses.replace(SMALL, input_rate=pair[0], output_rate=pair[1])
     params = system.init(jax.random.key(0))
     x = np.random.default_rng(0).standard_normal((1, pair[0] // 4)).astype(np.float32)
-    y = system.extend(params, x, jax.random.key(0))
+    y = system.extend(params, x)
     assert y.shape == (1, pair[1] // 4 // 40 * 40)
     assert np.all(np.isfinite(y))
 
@@ -75,7 +75,7 @@ def test_the_receptive_field_holds() -> None:
     x = np.random.default_rng(0).standard_normal((1, 4000)).astype(np.float32)
     changed = x.copy()
     changed[0, 2000:] += 1.0
-    before, after = (SMALL.extend(params, w, jax.random.key(0))[0] for w in (x, changed))
+    before, after = (SMALL.extend(params, w)[0] for w in (x, changed))
     safe = 3 * (2000 - SMALL.receptive_field)
     np.testing.assert_array_equal(before[:safe], after[:safe])
     assert np.any(before[safe:6000] != after[safe:6000])

@@ -72,7 +72,7 @@ def hifi_gan_bwe(case: Case) -> Values:
         at = dataclasses.replace(system, input_rate=rate)
         wave = case.given(name)[:, 0]
         upsample = jax.jit(lambda x, s=at: resample(x, s.input_rate, s.output_rate, s.resampler))
-        extend = jax.jit(lambda p, x, s=at: s.extend(p, x, None))
+        extend = jax.jit(lambda p, x, s=at: s.extend(p, x))
         results[f"{rate}_up"] = np.asarray(upsample(wave))[:, None]
         results[f"{rate}_out"] = np.asarray(extend(params, wave))[:, None]
         if f"kernel_{rate}" in case.io:
@@ -223,7 +223,7 @@ def of_generator(case: Case) -> Values:
     @jax.jit
     def loss_and_gradient(params: Any) -> tuple[jax.Array, Any]:
         def loss(params: Any) -> jax.Array:
-            y = system.extend(params, wave, None)
+            y = system.extend(params, wave)
             y = jnp.pad(y, ((0, 0), (0, target.shape[1] - y.shape[1])))
             return sum(content(target, y).values())
 

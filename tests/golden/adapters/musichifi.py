@@ -64,7 +64,7 @@ def musichifi_bwe(case: Case) -> Values:
         "mag_sub": magnitudes[:, ::4],  # the case keeps every fourth bin
         "residual": np.asarray(residual)[:, None],
         "skip": np.asarray(jax.jit(system.skip)(padded))[:, None],
-        "y": np.asarray(jax.jit(lambda p, x: system.extend(p, x, None))(params, x))[:, None],
+        "y": np.asarray(jax.jit(lambda p, x: system.extend(p, x))(params, x))[:, None],
         "kaiser_up_filter": kaiser_sinc_taps()[None, None],
         "kaiser_down_filter": kaiser_sinc_taps()[None, None],
         "resample_filter": whole[None, None],
