@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib.util
+import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from codecbwe_jax import atomic
 from codecbwe_jax.errors import MistakesError, UserError
 
 _PACKAGE = Path(__file__).resolve().parent
+_EXECUTED = itertools.count()
 
 
 def unknown(config: ConfigDict, field: str) -> Any:
@@ -33,7 +37,8 @@ def load_config(
     Args:
       argument: "FILE.py" or "FILE.py:variant"; the file's `get_config(variant)` makes the config.
         A relative path that does not exist here is looked up in the project, so that
-        `configs/ap_bwe.py:tiny` works from any directory.
+        `configs/ap_bwe.py:tiny` works from any directory. A file may import from those beside it:
+        `from . import base`.
       overrides: "--config.a.b=value" arguments; values are Python literals, else text.
       default: (config, "a.b") -> default of a field that the config leaves out; a KeyError where
         there is no such field.
@@ -46,16 +51,9 @@ def load_config(
         type, all of which are named.
     """
     name, _, variant = argument.partition(":")
-    path = next((p for p in _candidates(name) if p.is_file()), None)
-    if path is None:
-        raise UserError(f"{name}: no such config file")
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        config = module.get_config(variant).lock()
-    except Exception as error:  # whatever a config file raises, its user needs one line
-        raise UserError(f"{argument}: {type(error).__name__}: {error}") from None
+    get_config = recipe(name)
+    with _errors_of(argument):
+        config = get_config(variant).lock()
     wrong = []
     for override in overrides:
         try:
@@ -67,8 +65,47 @@ def load_config(
     return config
 
 
+def recipe(name: str) -> Callable[[str], ConfigDict]:
+    """The `get_config` of a config file, mostly a `recipes.Recipe`.
+
+    Args:
+      name: FILE.py, as in `load_config`.
+
+    Raises:
+      UserError: if there is no such file, or it cannot be executed.
+    """
+    path = next((p for p in _candidates(name) if p.is_file()), None)
+    if path is None:
+        raise UserError(f"{name}: no such config file")
+    with _errors_of(name):
+        return _executed(path).get_config
+
+
+@contextlib.contextmanager
+def _errors_of(where: str) -> Iterator[None]:
+    """Whatever a config file raises, its user needs one line."""
+    try:
+        yield
+    except Exception as error:
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        raise UserError(f"{where}: {kind}{error}") from None
+
+
 def _candidates(name: str) -> list[Path]:
     return [Path(name), _PACKAGE.parent / name, _PACKAGE / name]
+
+
+def _executed(path: Path) -> types.ModuleType:
+    """A config file in a package of its own, so that it finds those beside it; each time anew, as
+    files are edited while a notebook runs."""
+    package = types.ModuleType(f"configs_{next(_EXECUTED)}")
+    package.__path__ = [str(path.absolute().parent)]
+    sys.modules[package.__name__] = package
+    name = f"{package.__name__}.{path.stem.replace('.', '_')}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _override(config: ConfigDict, override: str, default: Callable[[ConfigDict, str], Any]) -> None:

@@ -12,33 +12,15 @@ Variants (`configs/ap_bwe.py:VARIANT`):
   tiny_codec  the same on a codec's output, as the demo trains it.
 """
 
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
-from codecbwe_jax.config import load_config
 from codecbwe_jax.data.lowpass import LOWPASSES
+from codecbwe_jax.recipes import Recipe, Variant
 
-VARIANTS = ("", "house", "tiny", "tiny_codec")
-
-
-def get_config(variant: str = "") -> ConfigDict:
-    if variant not in VARIANTS:
-        raise ValueError(f"unknown variant {variant!r}; there are {', '.join(map(repr, VARIANTS))}")
-    config = original()
-    if variant == "house":
-        house(config)
-    if variant in ("tiny", "tiny_codec"):
-        house(config)
-        tiny(config)
-    if variant == "tiny_codec":
-        tiny_codec(config)
-    return config
+from . import base
 
 
-def original() -> ConfigDict:
-    config = load_config(f"{Path(__file__).with_name('base.py')}:codec_lowpass").unlock()
-
+def original(config: ConfigDict) -> None:
     config.system.name = "ap_bwe"
     config.system.input_rate = 16000
     config.system.output_rate = 48000
@@ -65,21 +47,7 @@ def original() -> ConfigDict:
             "consistency": {"weight": 90.0},
         }
     )
-    # dtype: of the convolutions ("bfloat16" on TPU and GPU)
-    config.objective.critics = ConfigDict(
-        {
-            "mpd": {
-                "channels": (32, 128, 512, 1024, 1024),
-                "skip_first_map": True,
-                "dtype": "float32",
-                "weight": 1.0,
-                "adversarial": 1.0,
-                "feature_matching": 1.0,
-            },
-            "mrad": spectral_critic(),
-            "mrpd": spectral_critic(),
-        }
-    )
+    config.objective.critics = critics(periods=(32, 128, 512, 1024, 1024), spectral=64)
     # 0.999 an epoch: 40 936 utterances in batches of 16
     config.optimizers.default.decay = 0.999
     config.optimizers.default.decay_every = 2558
@@ -91,17 +59,18 @@ def original() -> ConfigDict:
     config.train.steps = 500_000
     config.train.ema_decay = 0.0
     config.checkpoint.best = "valid/lsd_high"
-    return config
 
 
-def spectral_critic() -> dict:
-    return {
-        "channels": 64,
-        "dtype": "float32",
-        "weight": 0.1,
-        "adversarial": 0.1,
-        "feature_matching": 0.1,
-    }
+def critics(periods: tuple[int, ...], spectral: int) -> ConfigDict:
+    """Critics of periods, of amplitude and of phase spectra, by their channels."""
+    # dtype: of the convolutions ("bfloat16" on TPU and GPU)
+    mpd = {"channels": periods, "skip_first_map": True, "dtype": "float32", **weights(1.0)}
+    mrad, mrpd = ({"channels": spectral, "dtype": "float32", **weights(0.1)} for _ in range(2))
+    return ConfigDict({"mpd": mpd, "mrad": mrad, "mrpd": mrpd})
+
+
+def weights(weight: float) -> dict[str, float]:
+    return {"weight": weight, "adversarial": weight, "feature_matching": weight}
 
 
 def house(config: ConfigDict) -> None:
@@ -122,6 +91,10 @@ def house(config: ConfigDict) -> None:
 
 
 def tiny(config: ConfigDict) -> None:
+    # the critics keep the original's
+    of_critics = config.optimizers.default.to_dict()
+    house(config)
+    base.tiny(config, steps=1250)
     config.system.channels = 128
     config.system.layers = 4
     # 320 samples of signal need no more bins: the phases of 54 low bins pass through 128 channels,
@@ -130,33 +103,22 @@ def tiny(config: ConfigDict) -> None:
     # magnitudes first: in minutes, the phase of noise-like bins cannot be learnt
     config.objective.losses.phase.weight = 20.0
     config.objective.losses.multi_resolution_stft.weight = 100.0
+    config.objective.critics = critics(periods=(4, 8, 16, 32, 32), spectral=8)
     config.objective.adversarial_from = 1200
     config.objective.ramp_steps = 100
-    config.objective.critics.mpd.channels = (4, 8, 16, 32, 32)
-    config.objective.critics.mrad.channels = 8
-    config.objective.critics.mrpd.channels = 8
-    critics = original().optimizers.default.to_dict()
     config.optimizers.default.learning_rate = 2e-3
-    config.optimizers.default.warmup_steps = 50
-    config.optimizers.default.decay = 0.998
-    config.optimizers.mpd = ConfigDict(critics)
-    config.optimizers.mrad = ConfigDict(critics)
-    config.optimizers.mrpd = ConfigDict(critics)
+    config.optimizers.default.clip_norm = 10.0
+    for critic in config.objective.critics:
+        config.optimizers[critic] = ConfigDict(of_critics)
     config.data.segment_samples = 9600
-    config.train.steps = 1250
+    config.train.batch_size = 16
     config.train.log_every = 25
-    config.train.ema_decay = 0.98
     config.checkpoint.every = 250
-    config.evaluators.valid.every = 625
-    config.evaluators.valid.clips = 4
-    config.evaluators.valid.seconds = 2.0
-    config.evaluators.valid.media = 1
 
 
 def tiny_codec(config: ConfigDict) -> None:
+    base.tiny_codec(config)
     config.data.input = "codec_cached"
-    config.data.codec_dtype = "float32"
-    config.data.chunk_seconds = 1.0
     # a small codec's phases are not those of the recording: what compares them learns nothing
     del config.objective.losses.phase
     del config.objective.losses.complex
@@ -166,3 +128,16 @@ def tiny_codec(config: ConfigDict) -> None:
     config.objective.critics = ConfigDict()
     config.train.steps = 1200
     config.evaluators.valid.every = 600
+
+
+get_config = Recipe(
+    [
+        base.run,
+        base.lowpass,
+        base.codec,
+        original,
+        Variant("house", house),
+        Variant("tiny", tiny, against=["house"]),
+        Variant("codec", tiny_codec, needs=["tiny"]),
+    ]
+)

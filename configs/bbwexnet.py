@@ -9,21 +9,41 @@ configs/post_hoc.py, whose recipe this is, and
   nsvq        256 codes at the bottleneck.
 """
 
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
-from codecbwe_jax.config import load_config
+from codecbwe_jax.recipes import Recipe, Variant
+
+from . import post_hoc
 
 
-def get_config(variant: str = "") -> ConfigDict:
-    words = variant.split("_") if variant else []
-    rest = "_".join(word for word in words if word not in ("small", "nsvq"))
-    config = load_config(f"{Path(__file__).with_name('post_hoc.py')}:{rest}").unlock()
+def bbwexnet(config: ConfigDict) -> None:
     config.system.name = "bbwexnet"
-    config.system.widths = (8, 16, 32, 64, 96) if "small" in words else (16, 32, 64, 128, 160)
-    config.system.bottleneck = 32 if "small" in words else 64
-    config.system.codes = 256 if "nsvq" in words else 0
-    config.system.replace_every = 1000 if "tiny" not in words else 50
+    config.system.widths = (16, 32, 64, 128, 160)
+    config.system.bottleneck = 64
+    config.system.codes = 0
+    config.system.replace_every = 1000
     config.objective.losses.waveform_l1 = ConfigDict({"weight": 1.0})
-    return config
+
+
+def small(config: ConfigDict) -> None:
+    config.system.widths = (8, 16, 32, 64, 96)
+    config.system.bottleneck = 32
+
+
+def nsvq(config: ConfigDict) -> None:
+    config.system.codes = 256
+
+
+def tiny(config: ConfigDict) -> None:
+    config.system.replace_every = 50
+
+
+get_config = Recipe(
+    [
+        *post_hoc.get_config.steps,
+        bbwexnet,
+        Variant("small", small),
+        Variant("nsvq", nsvq),
+        Variant("tiny", tiny),
+    ]
+)

@@ -15,19 +15,29 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from codecbwe_jax.codec.settings import CodecSettings
-
-CODECS = {
-    "xcodec2": {"family": "xcodec2", "output_rate": 16000},
-    "neucodec": {"family": "neucodec", "output_rate": 24000},
-    "xcodec2_25hz": {"family": "xcodec2", "output_rate": 24000, "pooling": 2},
-}
+from codecbwe_jax.recipes import Recipe, Variant
 
 
-def get_config(variant: str = "xcodec2") -> ConfigDict:
-    variant = variant or "xcodec2"
-    if variant not in CODECS:
-        raise ValueError(f"unknown variant {variant!r}; there are {', '.join(CODECS)}")
-    config = ConfigDict()
-    sizes = CodecSettings(**CODECS[variant])
+def xcodec2(config: ConfigDict) -> None:
+    sizes = CodecSettings(family="xcodec2", output_rate=16000)
     config.system = ConfigDict({"name": "codec", **dataclasses.asdict(sizes)})
-    return config
+
+
+def neucodec(config: ConfigDict) -> None:
+    config.system.family = "neucodec"
+    config.system.output_rate = 24000
+
+
+def at_25_hz(config: ConfigDict) -> None:
+    config.system.output_rate = 24000
+    config.system.pooling = 2
+
+
+get_config = Recipe(
+    [
+        xcodec2,
+        Variant("xcodec2"),
+        Variant("neucodec", neucodec, against=["xcodec2"]),
+        Variant("25hz", at_25_hz, needs=["xcodec2"]),
+    ]
+)

@@ -11,18 +11,15 @@ Variants (`configs/codec_tiny.py:VARIANT`):
   quick   what the demo trains, in two: loudness, rhythm and the kind of sound, no formants.
 """
 
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
-from codecbwe_jax.config import load_config
+from codecbwe_jax.recipes import Recipe, Variant
+
+from . import base
 
 
-def get_config(variant: str = "") -> ConfigDict:
-    if variant not in ("", "quick"):
-        raise ValueError(f"unknown variant {variant!r}; there is 'quick'")
-    config = load_config(f"{Path(__file__).with_name('base.py')}:lowpass").unlock()
-
+def codec_tiny(config: ConfigDict) -> None:
+    base.tiny(config, steps=3000)
     config.system = ConfigDict({"name": "codec", "family": "xcodec2", "output_rate": 16000})
     config.system.compute_dtype = "float32"
     config.system.semantic = ConfigDict(
@@ -65,7 +62,6 @@ def get_config(variant: str = "") -> ConfigDict:
         {
             "learning_rate": 3e-3,
             "weight_decay": 0.0,
-            "clip_norm": 1.0,
             "warmup_steps": 100,
             "decay": 0.9992,
             "rates": (("^semantic_encoder/", 0.0),),
@@ -75,16 +71,14 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.lowpass = ("soxr_hq",)
     config.data.gain_db = (-6.0, 6.0)
     config.data.balance_speakers = False
-    config.train.steps = 3000
     config.train.batch_size = 2
+    config.train.log_every = 100
     config.train.ema_decay = 0.99
     config.checkpoint.every = 1000
     config.checkpoint.keep_last = 1
     config.checkpoint.best = ""
-    config.evaluators.valid.update({"every": 1000, "clips": 8, "seconds": 2.0, "media": 1})
-    if variant == "quick":
-        quick(config)
-    return config
+    config.evaluators.valid.every = 1000
+    config.evaluators.valid.clips = 8
 
 
 def quick(config: ConfigDict) -> None:
@@ -100,3 +94,6 @@ def quick(config: ConfigDict) -> None:
     config.train.steps = 1600
     config.checkpoint.every = 400
     config.evaluators.valid.every = 800
+
+
+get_config = Recipe([base.run, base.lowpass, codec_tiny, Variant("quick", quick)])

@@ -10,26 +10,26 @@ Variants (`configs/hifi_gan_bwe.py:VARIANT`): words with "_" between them.
   house       that recipe without any of these words.
 """
 
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
-from codecbwe_jax.config import load_config
+from codecbwe_jax.recipes import Recipe, Variant
+
+from . import post_hoc
 
 
-def get_config(variant: str = "") -> ConfigDict:
-    words = variant.split("_") if variant else []
-    rest = "_".join(word for word in words if word != "house")
-    config = load_config(f"{Path(__file__).with_name('post_hoc.py')}:{rest}").unlock()
+def hifi_gan_bwe(config: ConfigDict) -> None:
     config.system.name = "hifi_gan_bwe"
-    config.system.channels = 128 if "tiny" not in words else 24
-    config.system.stacks = 2 if "tiny" not in words else 1
-    config.system.layers = 8 if "tiny" not in words else 6
+    config.system.channels = 128
+    config.system.stacks = 2
+    config.system.layers = 8
     config.system.dilation_base = 3
     config.system.resampler = "kaiser16"
-    if not words:
-        original(config)
-    return config
+
+
+def tiny(config: ConfigDict) -> None:
+    config.system.channels = 24
+    config.system.stacks = 1
+    config.system.layers = 6
 
 
 def original(config: ConfigDict) -> None:
@@ -88,3 +88,14 @@ def original(config: ConfigDict) -> None:
     config.train.steps = 200_000
     config.train.batch_size = 4
     config.train.ema_decay = 0.0
+
+
+get_config = Recipe(
+    [
+        *post_hoc.get_config.steps,
+        hifi_gan_bwe,
+        Variant("tiny", tiny),
+        Variant("house"),
+        Variant("", original),
+    ]
+)

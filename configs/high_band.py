@@ -11,30 +11,48 @@ Variants (`configs/high_band.py:VARIANT`): words with "_" between them: `tiny`, 
   pqmf        bands of a filter bank in place of the bins of one spectrum.
 """
 
-from pathlib import Path
+from functools import partial
 
 from ml_collections import ConfigDict
 
-from codecbwe_jax.config import load_config
+from codecbwe_jax.recipes import Recipe, Variant
+
+from . import base, post_hoc
 
 
-def get_config(variant: str = "") -> ConfigDict:
-    words = variant.split("_") if variant else []
-    shared = [word for word in words if word not in ("48k", "pqmf")]
-    wide = {"48k", "neucodec"} & set(words)
-    rest = "_".join([*shared, *([] if wide else ["32k"])])
-    config = load_config(f"{Path(__file__).with_name('post_hoc.py')}:{rest}").unlock()
-    tiny = "tiny" in words
+def high_band(config: ConfigDict) -> None:
+    base.at_rate(config, 32000)
     config.system.name = "high_band"
-    config.system.synthesis = "pqmf" if "pqmf" in words else "stft"
-    config.system.size = 128 if tiny else 384
-    config.system.intermediate = 256 if tiny else 1152
-    config.system.layers = 4 if tiny else 8
+    config.system.synthesis = "stft"
+    config.system.size = 384
+    config.system.intermediate = 1152
+    config.system.layers = 8
     config.system.gain = 1.0
     # above, what made the input narrow decides what is there: filters differ, a codec is one
-    config.system.seen = 1.0 if {"codec", "neucodec"} & set(words) else 0.9
-    if tiny:
-        # alone it is quick: three minutes on one core
-        config.train.steps = 1000
-        config.checkpoint.every = config.evaluators.valid.every = 500
-    return config
+    config.system.seen = 0.9 if config.data.input == "lowpass" else 1.0
+
+
+def pqmf(config: ConfigDict) -> None:
+    config.system.synthesis = "pqmf"
+
+
+def tiny(config: ConfigDict) -> None:
+    # alone it is quick: three minutes on one core
+    base.tiny(config, steps=1000)
+    config.system.size = 128
+    config.system.intermediate = 256
+    config.system.layers = 4
+
+
+wide = partial(base.at_rate, rate=48000)
+
+get_config = Recipe(
+    [
+        *post_hoc.get_config.steps,
+        high_band,
+        Variant("48k", wide, against=["32k"]),
+        Variant("neucodec", wide, against=["32k"]),
+        Variant("pqmf", pqmf),
+        Variant("tiny", tiny),
+    ]
+)

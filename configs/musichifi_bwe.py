@@ -10,37 +10,34 @@ with the paper's least squares and log-mels, and
   paper       its weights, segments and steps too: log-mels at 360, critics from the beginning.
 """
 
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
-from codecbwe_jax.config import load_config
+from codecbwe_jax.recipes import Recipe, Variant
+
+from . import post_hoc
 
 
-def get_config(variant: str = "") -> ConfigDict:
-    words = variant.split("_") if variant else []
-    rest = "_".join(word for word in words if word not in ("light", "paper"))
-    config = load_config(f"{Path(__file__).with_name('post_hoc.py')}:{rest}").unlock()
+def musichifi_bwe(config: ConfigDict) -> None:
     # output samples of a hop of 80: 240 at three times the input's rate, 160 at twice
-    wide, tiny = config.system.output_rate == 3 * config.system.input_rate, "tiny" in words
+    wide = config.system.output_rate == 3 * config.system.input_rate
     config.system.name = "musichifi_bwe"
-    config.system.channels = 64 if tiny else 256 if "light" in words else 512
+    config.system.channels = 512
     config.system.up_factors = (6, 5, 2, 2, 2) if wide else (5, 4, 2, 2, 2)
     config.system.up_kernels = (12, 11, 4, 4, 4) if wide else (11, 8, 4, 4, 4)
-    config.system.kernels = (3, 7) if tiny else (3, 7, 11)
-    config.system.dilations = ((1, 3),) * 2 if tiny else ((1, 3, 5),) * 3
+    config.system.kernels = (3, 7, 11)
+    config.system.dilations = ((1, 3, 5),) * 3
     config.system.n_fft = 512
     config.system.hop_length = 80
     config.system.n_mels = 64
     config.objective.adversarial = "least_squares"
-    if not tiny:
-        config.objective.losses.multi_scale_mel = ConfigDict({"weight": 15.0})
-    if "paper" in words:
-        paper(config)
+    config.objective.losses.multi_scale_mel = ConfigDict({"weight": 15.0})
     # the generator alone has a basis that must stand still
     config.optimizers.generator = ConfigDict(config.optimizers.default.to_dict())
     config.optimizers.generator.rates = (("^mel_basis", 0.0),)
-    return config
+
+
+def light(config: ConfigDict) -> None:
+    config.system.channels = 256
 
 
 def paper(config: ConfigDict) -> None:
@@ -49,8 +46,29 @@ def paper(config: ConfigDict) -> None:
     config.objective.adversarial_from = 0
     config.objective.ramp_steps = 0
     # BigVGAN's
-    config.optimizers.default.learning_rate = 1e-4
+    for optimizer in config.optimizers.values():
+        optimizer.learning_rate = 1e-4
     # the paper's 16 384 in whole tokens of a codec
     config.data.segment_samples = 16_320
     config.train.steps = 500_000
     config.train.batch_size = 45
+
+
+def tiny(config: ConfigDict) -> None:
+    config.system.channels = 64
+    config.system.kernels = (3, 7)
+    config.system.dilations = ((1, 3),) * 2
+    del config.objective.losses.multi_scale_mel
+
+
+get_config = Recipe(
+    [
+        *post_hoc.get_config.steps,
+        musichifi_bwe,
+        Variant("light", light),
+        Variant("paper", paper, against=["tiny"]),
+        Variant("tiny", tiny),
+        # it gives twice or three times the input's rate
+        Variant("neucodec", against=["32k"]),
+    ]
+)

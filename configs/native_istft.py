@@ -12,41 +12,28 @@ Variants (`configs/native_istft.py:VARIANT`): words with "_" between them, as in
 The recipe of all native decoders stands here; the other `configs/native_*.py` change the system.
 """
 
-from pathlib import Path
+from functools import partial
 
 from ml_collections import ConfigDict
 
-from codecbwe_jax.config import load_config
+from codecbwe_jax.recipes import Recipe, Variant
+
+from . import base
 
 RATES = {"24k": 24000, "32k": 32000, "44k": 44100, "48k": 48000}
 BACKBONES = {
     "convnext": {"size": 1024, "intermediate": 3072, "layers": 12},
     "wavtokenizer": {"size": 1024, "intermediate": 3072, "layers": 12},
 }
+TINY_BACKBONES = {
+    "transformer": {"size": 128, "intermediate": 256, "layers": 2, "heads": 4, "head_size": 32},
+    "convnext": {"size": 128, "intermediate": 256, "layers": 4},
+    "wavtokenizer": {"size": 128, "intermediate": 256, "layers": 4},
+}
 
 
-def get_config(variant: str = "") -> ConfigDict:
-    words = variant.split("_") if variant else []
-    rates, backbones = ([w for w in words if w in known] for known in (RATES, BACKBONES))
-    if set(words) - {"tiny", *rates, *backbones} or len(rates) > 1 or len(backbones) > 1:
-        known = ", ".join(["tiny", *RATES, *BACKBONES])
-        raise ValueError(f"unknown variant {variant!r}; words are {known}")
-    rate = RATES[rates[0]] if rates else 48000
-    config = recipe(rate)
-    if "tiny" in words:
-        tiny(config, rate)
-    for kind in backbones:
-        sizes = {"size": 128, "intermediate": 256, "layers": 4} if "tiny" in words else {}
-        config.system.backbone = ConfigDict(
-            {"kind": kind, "remat": False, **BACKBONES[kind], **sizes}
-        )
-    return config
-
-
-def recipe(rate: int) -> ConfigDict:
-    config = load_config(f"{Path(__file__).with_name('base.py')}:codec").unlock()
-
-    config.system = ConfigDict({"name": "native_istft", "output_rate": rate})
+def native(config: ConfigDict) -> None:
+    config.system = ConfigDict({"name": "native_istft", "output_rate": 48000})
     # of the codec: its quantiser's levels, the width of its latents, its tokens a second
     config.system.levels = (4, 4, 4, 4, 4, 4, 4, 4)
     config.system.features = 2048
@@ -104,10 +91,9 @@ def recipe(rate: int) -> ConfigDict:
     rates = (("^quantizer/", 0.0), ("^acoustic_decoder/head/", 1.0), ("", 0.1))
     config.optimizers.generator.rates = rates
 
-    config.data.segment_samples = rate
+    config.data.segment_samples = 48000
     # "codec": the decoder of data.codec; a folder of a codec or a native decoder; "": from scratch
     config.train.init_from = "codec"
-    return config
 
 
 def critic() -> dict:
@@ -115,11 +101,15 @@ def critic() -> dict:
     return {"dtype": "float32", "weight": 1.0, "adversarial": 1.0, "feature_matching": 2.0}
 
 
-def tiny(config: ConfigDict, rate: int) -> None:
+def from_scratch(config: ConfigDict, kind: str) -> None:
+    config.system.backbone = ConfigDict({"kind": kind, "remat": False, **BACKBONES[kind]})
+
+
+def tiny(config: ConfigDict) -> None:
+    base.tiny(config, steps=600)
+    base.tiny_codec(config)
     config.system.features = 256
-    config.system.backbone.update(
-        {"size": 128, "intermediate": 256, "layers": 2, "heads": 4, "head_size": 32}
-    )
+    config.system.backbone.update(TINY_BACKBONES[config.system.backbone.kind])
     config.objective.losses.multi_scale_mel.weight = 1.0
     # small windows cost most and say least
     config.objective.losses.multi_scale_mel.update(
@@ -132,20 +122,19 @@ def tiny(config: ConfigDict, rate: int) -> None:
     )
     config.objective.losses.upper_band_mel.weight = 1.0
     config.objective.losses.multi_resolution_stft.weight = 1.0
-    config.objective.critics = ConfigDict()
-    config.optimizers.generator.learning_rate = 1e-3
-    config.optimizers.generator.clip_norm = 1.0
-    config.optimizers.generator.warmup_steps = 50
-    config.optimizers.generator.decay = 0.998
-    config.data.codec_dtype = "float32"
-    config.data.chunk_seconds = 1.0
-    config.data.segment_samples = rate // 2
-    config.train.steps = 600
-    config.train.batch_size = 4
-    config.train.log_every = 50
-    config.train.ema_decay = 0.98
-    config.checkpoint.every = 300
-    config.evaluators.valid.every = 300
-    config.evaluators.valid.clips = 4
-    config.evaluators.valid.seconds = 2.0
-    config.evaluators.valid.media = 1
+    config.data.segment_samples //= 2
+
+
+get_config = Recipe(
+    [
+        base.run,
+        base.codec,
+        native,
+        *(
+            Variant(word, partial(base.at_rate, rate=rate), against=RATES)
+            for word, rate in RATES.items()
+        ),
+        *(Variant(kind, partial(from_scratch, kind=kind), against=BACKBONES) for kind in BACKBONES),
+        Variant("tiny", tiny),
+    ]
+)

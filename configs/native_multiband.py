@@ -11,30 +11,37 @@ Variants (`configs/native_multiband.py:VARIANT`): bands x kHz, `tiny`, or both a
   tiny        see configs/native_istft.py, whose recipe this is.
 """
 
-from pathlib import Path
+from functools import partial
 
 from ml_collections import ConfigDict
 
-from codecbwe_jax.config import load_config
+from codecbwe_jax.recipes import Recipe, Variant
 
-BANDS = {"2x12": (2, "24k"), "2x16": (2, "32k"), "3x16": (3, "48k"), "4x12": (4, "48k")}
+from . import base, native_istft
+
+BANDS = {"2x12": 2, "2x16": 2, "3x16": 3, "4x12": 4}
+RATES = {"2x12": 24000, "2x16": 32000, "3x16": 48000, "4x12": 48000}
 
 
-def get_config(variant: str = "") -> ConfigDict:
-    words = variant.split("_") if variant else []
-    layout = next((word for word in words if word in BANDS), "3x16")
-    if set(words) - {"tiny", layout} or len(words) > 2:
-        raise ValueError(f"unknown variant {variant!r}; there are tiny, {', '.join(BANDS)}")
-    bands, rate = BANDS[layout]
-    size = "tiny_" if "tiny" in words else ""
-    config = load_config(f"{Path(__file__).with_name('native_istft.py')}:{size}{rate}").unlock()
+def native_multiband(config: ConfigDict) -> None:
     for field in ("n_fft", "widening"):
         del config.system[field]
-    config.system.update({"name": "native_multiband", "bands": bands, "taps": 62})
+    config.system.update({"name": "native_multiband", "bands": 3, "taps": 62})
     # "filtered": the trained head's rows times the bands' filters; or "scratch"
     config.system.head_init = "filtered"
     # what the bands fold into each other
-    config.objective.losses.subband_stft = ConfigDict(
-        {"weight": 1.0, "bands": bands, "weight_sc": 0.0}
-    )
-    return config
+    config.objective.losses.subband_stft = ConfigDict({"weight": 1.0, "bands": 3, "weight_sc": 0.0})
+
+
+def layout(config: ConfigDict, name: str) -> None:
+    base.at_rate(config, RATES[name])
+    config.system.bands = config.objective.losses.subband_stft.bands = BANDS[name]
+
+
+get_config = Recipe(
+    [
+        *native_istft.get_config.without(*native_istft.RATES, *native_istft.BACKBONES),
+        native_multiband,
+        *(Variant(name, partial(layout, name=name), against=BANDS) for name in BANDS),
+    ]
+)

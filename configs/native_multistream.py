@@ -7,16 +7,16 @@ Variants: as configs/native_multiband.py, whose recipe this is without the losse
 are whatever training makes of them.
 """
 
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
-from codecbwe_jax.config import load_config
+from codecbwe_jax.recipes import Recipe
+
+from . import native_multiband
 
 
-def get_config(variant: str = "") -> ConfigDict:
-    base = Path(__file__).with_name("native_multiband.py")
-    config = load_config(f"{base}:{variant}").unlock()
+def native_multistream(config: ConfigDict) -> None:
     config.system.name = "native_multistream"
     del config.objective.losses.subband_stft
-    return config
+
+
+get_config = Recipe([*native_multiband.get_config.steps, native_multistream])

@@ -7,18 +7,23 @@ Variants (`configs/opus_bbwe.py:VARIANT`): words of configs/post_hoc.py, whose r
 32 kHz the network ends after its second filter (ours; the original has 48 kHz alone).
 """
 
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
-from codecbwe_jax.config import load_config
+from codecbwe_jax.recipes import Recipe, Variant
+
+from . import post_hoc
 
 
-def get_config(variant: str = "") -> ConfigDict:
-    config = load_config(f"{Path(__file__).with_name('post_hoc.py')}:{variant}").unlock()
+def opus_bbwe(config: ConfigDict) -> None:
     config.system.name = "opus_bbwe"
     config.system.size = 128
     config.system.taps = (15, 25, 15)
     # the original's, against Adam's own on a recurrent network
-    config.optimizers.default.learning_rate = 5e-4 if "tiny" not in variant else 2e-3
-    return config
+    config.optimizers.default.learning_rate = 5e-4
+
+
+def tiny(config: ConfigDict) -> None:
+    config.optimizers.default.learning_rate = 2e-3
+
+
+get_config = Recipe([*post_hoc.get_config.steps, opus_bbwe, Variant("tiny", tiny)])

@@ -29,16 +29,13 @@ from codecbwe_jax.training import codec_input, settings
 from codecbwe_jax.training.loop import train
 from codecbwe_jax.training.settings import check, described, load_run
 from tests.conftest import ROOT, run_cli
+from tests.recipes import every_word, runs
 
 RECIPE = "configs/high_band.py:tiny_48k"
-# One of every system, small; the last two at full size, for their critics.
+# Every word of every recipe, small; the last at full size, for their critics and losses.
 RECIPES = (
-    "ap_bwe.py:tiny_codec", "bbwexnet.py:tiny_nsvq", "codec_tiny.py", "hifi_gan_bwe.py:tiny",
-    "high_band.py:tiny_neucodec_pqmf", "ms_bwe.py:tiny", "musichifi_bwe.py:tiny",
-    "native_istft.py:tiny_44k", "native_istft.py:tiny_24k_convnext",
-    "native_istft.py:tiny_wavtokenizer", "native_multiband.py:tiny_4x12",
-    "native_multistream.py:tiny", "native_upsampled.py:tiny_44k", "opus_bbwe.py:tiny_32k",
-    "hifi_gan_bwe.py", "ap_bwe.py",
+    *(recipe for name in runs() for recipe in every_word(name)),
+    "hifi_gan_bwe.py", "ap_bwe.py", "codec_tiny.py",
 )  # fmt: skip
 PACKAGE = str(ROOT / "codecbwe_jax")
 
