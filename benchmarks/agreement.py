@@ -22,9 +22,10 @@ import torch
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.interop import verify
+from codecbwe_jax.interop.differences import rms_share
 from codecbwe_jax.interop.export import export_torch
 from codecbwe_jax.interop.speech import speech
-from codecbwe_jax.interop.verify import import_file, rms_share
 
 Extend = Callable[[np.ndarray], np.ndarray]
 
@@ -66,9 +67,7 @@ def rows(model: Model) -> dict[str, tuple[Extend, Extend]]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             export_torch(model, Path(folder) / "export")
-            twin = import_file(Path(folder) / "export" / "post_hoc.py").load(
-                Path(folder) / "export"
-            )
+            twin = verify.load(Path(folder) / "export")
         except UserError as error:
             print(f"{model.name}: {error}", file=sys.stderr)
             return found

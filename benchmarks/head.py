@@ -34,7 +34,7 @@ def jax_head(batch: int, frames: int) -> Run:
 def torch_head(batch: int, frames: int, threads: int) -> Run:
     import torch
 
-    from codecbwe_jax.interop.torch.native import IstftHead
+    from codecbwe_jax.interop.torch.parts.istft_head import IstftHead
 
     torch.set_num_threads(threads)
     head, x = IstftHead(SIZE, HOP, 4 * HOP, CLIP), torch.from_numpy(features(batch, frames))

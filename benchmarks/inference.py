@@ -34,7 +34,7 @@ def jax_extender(seconds: float, dtype: str) -> Run:
 def torch_extender(seconds: float, dtype: str, threads: int, device: str) -> Run:
     import torch
 
-    from codecbwe_jax.interop.torch.post_hoc import ApBwe
+    from codecbwe_jax.interop.torch.ap_bwe import ApBwe
     from codecbwe_jax.systems import ap_bwe
 
     torch.set_num_threads(threads)

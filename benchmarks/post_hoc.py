@@ -59,11 +59,12 @@ def jax_run(folder: Path) -> Run:
 def torch_run(folder: Path) -> Run:
     import torch
 
-    from codecbwe_jax.interop.verify import import_file
+    from codecbwe_jax.interop import verify
 
     torch.set_num_threads(1)
-    if (folder / "streaming.py").exists():
-        model, frames = import_file(folder / "streaming.py").load(folder), noise(160 * FRAMES)
+    model = verify.load(folder)
+    if (folder / "begin.safetensors").exists():
+        frames = noise(160 * FRAMES)
 
         def stream() -> None:
             state = model.begin()
@@ -72,7 +73,6 @@ def torch_run(folder: Path) -> Run:
                     _, *state = model(frame, *state)
 
         return stream
-    model = import_file(folder / "post_hoc.py").load(folder)
     wave = torch.from_numpy(noise(SECONDS * model.input_rate))
     return lambda: model.extend(wave)
 
@@ -144,7 +144,7 @@ def main() -> None:
             exported(name, folder)
             contenders = {k: functools.partial(make, folder) for k, make in runs.items()}
             results = interleaved(contenders, args.rounds)
-            streams = (folder / "streaming.py").exists()
+            streams = (folder / "begin.safetensors").exists()
             seconds = FRAMES / 100 if streams else SECONDS
             factors = {k: t.median / seconds for k, t in results.items()}
             shown = ", ".join(f"{k} {factor:.4f}" for k, factor in factors.items())

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from codecbwe_jax.interop.torch.post_hoc import ApBwe, seen
+from codecbwe_jax.interop.torch.ap_bwe import ApBwe
+from codecbwe_jax.interop.torch.parts.streams import seen
 
 SPECTRAL_LAYERS = (
     ((7, 5), (2, 2), (3, 2)),
@@ -91,7 +92,7 @@ class TrainingStep:
     """One step as the original takes it: critics on the detached output, then the generator.
 
     Args:
-      generator: the exported network (`interop/torch/post_hoc.py`).
+      generator: the exported network (`interop/torch/ap_bwe.py`).
       freeze_critics: switch the critics' gradients off in the generator's turn.
       width: of the critics, 64 as in the original or less.
     """

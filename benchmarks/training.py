@@ -57,7 +57,7 @@ def torch_step(batch: int, threads: int, device: str, dtype: str, freeze_critics
     import torch
 
     from benchmarks.torch_critics import TrainingStep
-    from codecbwe_jax.interop.torch.post_hoc import ApBwe
+    from codecbwe_jax.interop.torch.ap_bwe import ApBwe
     from codecbwe_jax.systems import ap_bwe
 
     torch.set_num_threads(threads)

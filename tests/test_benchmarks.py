@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from benchmarks.torch_critics import TrainingStep
-from codecbwe_jax.interop.torch.post_hoc import ApBwe
+from codecbwe_jax.interop.torch.ap_bwe import ApBwe
 from codecbwe_jax.systems import ap_bwe, settings_of
 
 

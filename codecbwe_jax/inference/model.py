@@ -145,18 +145,16 @@ def write_folder(
     model: Model,
     system_settings: dict[str, Any],
     output: Path,
-    extra: Path | None = None,
     about: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Write `config.json`, `model.safetensors` (the original's names) and perhaps one more file,
-    under a temporary name until the folder is complete. A codec's folder is one that transformers
-    loads, if one of its classes is such a codec.
+    """Write `config.json` and `model.safetensors` (the original's names), under a temporary name
+    until the folder is complete. A codec's folder is one that transformers loads, if one of its
+    classes is such a codec.
 
     Args:
       model: to write.
       system_settings: "name" and fields of its system.
       output: folder to make.
-      extra: a file to put beside them.
       about: more entries of `config.json`.
 
     Raises:
@@ -177,8 +175,6 @@ def write_folder(
         write_json(partial / "config.json", _transformers_config(model.system) | config)
         # safetensors writes files that nobody else may read
         shutil.copymode(partial / "config.json", partial / "model.safetensors")
-        if extra:
-            shutil.copyfile(extra, partial / extra.name)
 
 
 def _transformers_config(system: systems.System) -> dict[str, Any]:

@@ -7,49 +7,24 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jax
 import numpy as np
 from safetensors.numpy import load_file
 
-from codecbwe_jax.audio.stft import phase, stft
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.model import Model
+from codecbwe_jax.interop import behind_resampler, onnx_program
+from codecbwe_jax.interop.differences import Differences, rms_share, share
 from codecbwe_jax.interop.speech import Speech
-from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR, ApBwe
 from codecbwe_jax.systems.base import System
 from codecbwe_jax.systems.streaming import StreamingSystem
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 TOKENS = 50
 # waveforms `[B, samples]` -> `[B, samples']`
 Run = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Differences:
-    """How far an export is from JAX, by the names of what was compared.
-
-    Attributes:
-      parts: of parts, or on noise or tokens, largest as a share of the peak.
-      speech: of speech on the whole path, root mean square as a share of that of ours; such as
-        "voices, batch 1".
-    """
-
-    parts: dict[str, float] = dataclasses.field(default_factory=dict)
-    speech: dict[str, float] = dataclasses.field(default_factory=dict)
-
-    def __or__(self, other: Differences) -> Differences:
-        return Differences(self.parts | other.parts, self.speech | other.speech)
-
-    @property
-    def all(self) -> dict[str, float]:
-        """Both kinds."""
-        return self.parts | self.speech
 
 
 def on_speech(model: Model, run: Run, speech: Speech, who: str = "") -> Differences:
@@ -93,60 +68,21 @@ def _on_batch(extender: BandwidthExtender, run: Run, batch: np.ndarray) -> float
     return rms_share(ours, theirs)
 
 
-def rms_share(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Root mean square of the difference as a share of that of ours."""
-    power = float(np.mean(np.square(ours, dtype=np.float64)))
-    error = float(np.mean(np.square(ours - theirs, dtype=np.float64)))
-    return np.sqrt(error / max(power, 1e-20))
-
-
-def ap_bwe(model: Model, folder: Path) -> Differences:
-    """AP-BWE without a phase floor, whose whole path is decided by the phases of empty bins:
-    "network" (output spectra for the same log-amplitude and phase), "resampler", and "waveform"
-    (resynthesised wide-band noise, away from the ends: the first and last frames are symmetric by
-    reflection, so that their phase is random in any implementation).
+def in_torch(model: Model, folder: Path, speech: Speech) -> Differences:
+    """What PyTorch gives, by the kind of the system.
 
     Args:
       model: what was exported.
       folder: the export.
+      speech: to compare by.
     """
-    import torch
-
-    system = dataclasses.replace(model.system, compute_dtype="float32")
-    twin = import_file(folder / "post_hoc.py").load(folder)
-    rng = np.random.default_rng(0)
-    narrow = 0.1 * rng.standard_normal((1, system.input_rate // 4), np.float32)
-    wide = 0.1 * rng.standard_normal((1, system.output_rate // 4), np.float32)
-    z = stft(wide, system.n_fft, system.hop_length, system.win_length)
-    features = [np.asarray(f) for f in (np.log(np.abs(z) + AMPLITUDE_FLOOR), phase(z))]
-
-    with jax.default_matmul_precision("highest"), torch.inference_mode():
-        out = jax.jit(lambda p, *f: system.network.apply({"params": p}, *f))(
-            model.params, *features
-        )
-        resynthesised = jax.jit(lambda p, w: system.synthesise(system.generate(p, w)["spectrum"]))(
-            model.params, wide
-        )
-        mag, angle = (
-            t.numpy().swapaxes(1, 2)
-            for t in twin.network(*(torch.from_numpy(f.swapaxes(1, 2).copy()) for f in features))
-        )
-        theirs = twin.resynthesise(torch.from_numpy(wide)).numpy()
-        upsampled = twin.upsample(torch.from_numpy(narrow)).numpy()
-    ours = np.exp(out["log_amplitude"] + 1j * np.arctan2(out["imag"], out["real"]))
-    edge = round(system.receptive_field * system.output_rate / system.input_rate) + system.n_fft
-    inside = slice(edge, wide.shape[1] - edge)
-    return Differences(
-        {
-            "network": share(ours, np.exp(mag + 1j * angle)),
-            "resampler": share(np.asarray(system.upsample(narrow)), upsampled),
-            "waveform": share(np.asarray(resynthesised)[:, inside], theirs[:, inside]),
-        }
-    )
+    if isinstance(model.system, StreamingSystem):
+        return streaming(model, folder, speech)
+    return (native if model.system.takes == "tokens" else post_hoc)(model, folder, speech)
 
 
 def post_hoc(model: Model, folder: Path, speech: Speech) -> Differences:
-    """A post-hoc system: speech on the whole path, and the parts of one that has no phase floor.
+    """A post-hoc system: speech on the whole path, and what `behind_resampler` has of some.
 
     Args:
       model: what was exported.
@@ -155,12 +91,12 @@ def post_hoc(model: Model, folder: Path, speech: Speech) -> Differences:
     """
     import torch
 
-    twin = import_file(folder / "post_hoc.py").load(folder)
+    twin = load(folder)
     differences = on_speech(
         model, lambda batch: twin.extend(torch.from_numpy(batch)).numpy(), speech
     )
-    if isinstance(model.system, ApBwe) and decided_by_rounding(model.system):
-        differences |= ap_bwe(model, folder)
+    if behind_resampler.is_probed(model.system):
+        differences |= behind_resampler.in_torch(model, twin)
     return differences
 
 
@@ -179,7 +115,7 @@ def streaming(model: Model, folder: Path, speech: Speech) -> Differences:
     """
     import torch
 
-    twin = import_file(folder / "streaming.py").load(folder)
+    twin = load(folder)
     noise = probe(model.system)
     state, pieces = twin.begin(len(noise)), []
     for frame in frames_of(model.system, noise):
@@ -195,15 +131,15 @@ def streaming(model: Model, folder: Path, speech: Speech) -> Differences:
     )
 
 
-def onnx(model: Model, folder: Path, speech: Speech) -> Differences:
-    """What onnxruntime gives: "onnx stream" of noise, frame by frame, or speech.
+def in_onnxruntime(model: Model, folder: Path, speech: Speech) -> Differences:
+    """What onnxruntime gives: "onnx stream" of noise, frame by frame, or what `post_hoc` compares.
 
     Args:
       model: what was exported.
       folder: the export.
       speech: to compare by.
     """
-    session = _session(folder / "model.onnx")
+    session = onnx_program.session(folder / "model.onnx")
     system = model.system
     if isinstance(system, StreamingSystem):
         state, pieces = load_file(folder / "begin.safetensors"), []
@@ -214,35 +150,12 @@ def onnx(model: Model, folder: Path, speech: Speech) -> Differences:
             pieces.append(out)
         ours = streamed(model, noise)
         return Differences({"onnx stream": share(ours, np.concatenate(pieces, axis=1))})
-    return on_speech(
+    differences = on_speech(
         model, lambda batch: session.run(None, {"waveform": batch})[0], speech, "onnx "
     )
-
-
-def ap_bwe_onnx(model: Model, path: Path) -> Differences:
-    """AP-BWE's program without its resampler: "onnx", of wide-band noise.
-
-    Args:
-      model: what was exported.
-      path: of that program.
-    """
-    system = model.system
-    noise = 0.1 * np.random.default_rng(0).standard_normal((1, system.output_rate // 2), np.float32)
-    with jax.default_matmul_precision("highest"):
-        ours = jax.jit(lambda p, w: system.synthesise(system.generate(p, w)["spectrum"]))(
-            model.params, noise
-        )
-    (theirs,) = _session(path).run(None, {"waveform": noise})
-    return Differences({"onnx": share(*inside(system, np.asarray(ours), theirs))})
-
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    """A program of ONNX on one thread: several wait for one another in a loop."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options)
+    if behind_resampler.is_probed(system):
+        differences |= behind_resampler.in_onnx(model, load(folder))
+    return differences
 
 
 def probe(system: System) -> np.ndarray:
@@ -278,12 +191,6 @@ def frames_of(system: StreamingSystem, noise: np.ndarray) -> list[np.ndarray]:
     return np.split(noise, noise.shape[1] // system.frame_length, axis=1)
 
 
-def inside(system: System, *waveforms: np.ndarray) -> list[np.ndarray]:
-    """Waveforms without what their ends have touched."""
-    edge = round(system.receptive_field * system.output_rate / system.input_rate)
-    return [w[:, edge : w.shape[1] - edge] for w in waveforms]
-
-
 def native(model: Model, folder: Path, speech: Speech) -> Differences:
     """A native decoder: "waveform", of random tokens.
 
@@ -297,16 +204,16 @@ def native(model: Model, folder: Path, speech: Speech) -> Differences:
     del speech
 
     system = dataclasses.replace(model.system, compute_dtype="float32")
-    twin = import_file(folder / "native.py").NativeDecoder.load(folder)
+    twin = load(folder)
     tokens = np.random.default_rng(0).integers(0, system.codebook_size, (2, TOKENS), np.int32)
     with jax.default_matmul_precision("highest"):
         ours = np.asarray(jax.jit(system.decode)(model.params, tokens))
     return Differences({"waveform": share(ours, twin.decode(torch.from_numpy(tokens)).numpy())})
 
 
-def share(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Largest difference as a share of the peak."""
-    return float(np.abs(ours - theirs).max() / np.abs(ours).max())
+def load(folder: Path) -> Any:
+    """The PyTorch model of an export, by its own file."""
+    return import_file(folder / "model.py").load(folder)
 
 
 def import_file(path: Path) -> ModuleType:

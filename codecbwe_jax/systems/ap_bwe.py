@@ -156,6 +156,12 @@ class ApBwe(Regression):
         frame = self.hop_length * ratio // math.gcd(self.hop_length, ratio)
         return frame * self.input_rate // self.output_rate
 
+    @property
+    def probed_behind_resampler(self) -> bool:
+        """Whether an export is compared on `resynthesise` too: it sees the phases of empty bins, so
+        that no two programs agree on speech."""
+        return self.phase_floor == 0.0
+
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: nested dict of float32 arrays."""
         spectrum = jax.ShapeDtypeStruct((1, 8, self.n_fft // 2 + 1), jnp.complex64)
@@ -193,11 +199,15 @@ class ApBwe(Regression):
         out = self.network.apply({"params": params}, *seen(z, self.phase_floor))
         return out | {"spectrum": polar(out["log_amplitude"], out["real"], out["imag"])}
 
+    def resynthesise(self, params: Params, wide: jax.Array) -> jax.Array:
+        """An upsampled waveform `[B, samples]` through the network, of whole hops."""
+        return self.synthesise(self.generate(params, wide)["spectrum"])
+
     def extend(
         self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
     ) -> jax.Array:
         """Waveform `[B, n]` at input_rate -> `[B, hop * (samples // hop)]` at output_rate."""
-        return self.synthesise(self.generate(params, self.upsample(inputs))["spectrum"])
+        return self.resynthesise(params, self.upsample(inputs))
 
     def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
         """Predicted "log_amplitude", "phase", "spectrum", the "reanalysed" spectrum of their

@@ -13,8 +13,7 @@ from safetensors.numpy import load_file, save_file
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.model import Model, load_model, write_folder
 from codecbwe_jax.interop.convert import convert
-from codecbwe_jax.interop.export import torch_file
-from codecbwe_jax.interop.verify import import_file
+from codecbwe_jax.interop.torch.parts import safetensors as plain
 from codecbwe_jax.systems import build, settings_of
 from codecbwe_jax.weights.checkpoints import Checkpoints
 from codecbwe_jax.weights.files import read_safetensors
@@ -162,8 +161,8 @@ def test_a_file_for_a_folder_and_a_folder_for_a_file(folder: Path) -> None:
 
 
 def test_a_folder_with_checksums_loads_in_plain_torch(folder: Path, params: dict) -> None:
-    """The file that exports carry reads the same tensors."""
-    read = import_file(torch_file("post_hoc.py")).read_safetensors
-    found, wanted = read(folder / "model.safetensors"), load_file(folder / "model.safetensors")
+    """What exports carry reads the same tensors."""
+    weights = folder / "model.safetensors"
+    found, wanted = plain.read_safetensors(weights), load_file(weights)
     assert found.keys() == wanted.keys()
     assert all(np.array_equal(found[k], wanted[k]) for k in wanted)

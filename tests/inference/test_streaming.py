@@ -62,7 +62,7 @@ def test_every_chunking_gives_what_the_whole_gives(program, noise, sizes: list[i
 def test_a_stream_gives_what_extend_gives(settings: dict, noise) -> None:
     model = model_of(settings)
     y = pushed(StreamingExtender(model), noise, [333])
-    offline = jax.jit(model.system.extend)(model.params, noise[None], jax.random.key(0))[0]
+    offline = jax.jit(model.system.extend)(model.params, noise[None])[0]
     np.testing.assert_allclose(y, offline, atol=2e-6)
     by_file = BandwidthExtender(model, say=lambda text: None)(noise, 16000)
     np.testing.assert_allclose(by_file, offline, atol=2e-6)

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.model import load_model
-from codecbwe_jax.interop import verify
+from codecbwe_jax.interop import behind_resampler, verify
 from codecbwe_jax.interop.convert import convert
 from codecbwe_jax.interop.export import TOLERANCE, export_torch
 from codecbwe_jax.systems.ap_bwe import ApBwe
@@ -57,10 +57,10 @@ def test_export_is_verified_and_runs_alone(converted: Path, tmp_path: Path) -> N
     assert min(parts) > 0  # computed by two programs
     assert max(parts) <= TOLERANCE
     names = {p.name for p in (tmp_path / "export").iterdir()}
-    assert names == {"config.json", "model.safetensors", "post_hoc.py"}
+    assert names == {"config.json", "model.safetensors", "model.py"}
     program = (
         "import sys; sys.modules['safetensors'] = sys.modules['numpy'] = None\n"
-        "import torch; from post_hoc import load\n"
+        "import torch; from model import load\n"
         "y = load('.').extend(torch.zeros(2, 1600)); print(tuple(y.shape))"
     )
     run = subprocess.run(
@@ -79,9 +79,10 @@ def test_an_export_loads_again(converted: Path, tmp_path: Path) -> None:
 def test_a_wrong_export_is_noticed(converted: Path, tmp_path: Path) -> None:
     model = load_model(converted)
     export_torch(model, tmp_path / "export")
-    source = tmp_path / "export" / "post_hoc.py"
+    source = tmp_path / "export" / "model.py"
     source.write_text(source.read_text().replace("pha = pha + mag", "pha = pha + mag / 2"))
-    assert verify.ap_bwe(model, tmp_path / "export").parts["network"] > 10 * TOLERANCE
+    differences = behind_resampler.in_torch(model, verify.load(tmp_path / "export"))
+    assert differences.parts["network"] > 10 * TOLERANCE
 
 
 def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def test_the_file_runs_alone(tmp_path: Path) -> None:
     export_torch(model_of(SYSTEMS[0]), tmp_path / "export")
     program = (
         "import sys; sys.modules['safetensors'] = sys.modules['numpy'] = None\n"
-        "import torch; from native import NativeDecoder\n"
-        "y = NativeDecoder.load('.').decode(torch.arange(20)[None]); print(tuple(y.shape))"
+        "import torch; from model import load\n"
+        "y = load('.').decode(torch.arange(20)[None]); print(tuple(y.shape))"
     )
     run = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path / "export", capture_output=True, text=True
@@ -61,7 +61,7 @@ def test_the_file_runs_alone(tmp_path: Path) -> None:
 def test_a_wrong_export_is_noticed(tmp_path: Path) -> None:
     model = model_of(SYSTEMS[2])
     export_torch(model, tmp_path / "export")
-    source = tmp_path / "export" / "native.py"
+    source = tmp_path / "export" / "model.py"
     source.write_text(source.read_text().replace("(-1.0) ** k", "1.0 ** k"))
     assert verify.native(model, tmp_path / "export", {}).parts["waveform"] > 10 * TOLERANCE
 

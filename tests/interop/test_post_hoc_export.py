@@ -19,8 +19,9 @@ from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.model import Model
 from codecbwe_jax.interop import verify
 from codecbwe_jax.interop.convert import convert
+from codecbwe_jax.interop.differences import Differences
 from codecbwe_jax.interop.export import SPEECH_TOLERANCE, export_onnx, export_torch
-from codecbwe_jax.interop.torch.streaming import Streaming
+from codecbwe_jax.interop.torch.parts.streaming import Streaming
 from codecbwe_jax.systems import build
 from tests.conftest import ROOT, stirred
 
@@ -95,11 +96,11 @@ def together(*chosen: str) -> list[pytest.param]:
 @pytest.fixture(scope="module")
 def exported(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str], tuple[Model, Path, verify.Differences]]:
+) -> Callable[[str], tuple[Model, Path, Differences]]:
     """A system's random model, its export with ONNX, and what is measured at that."""
 
     @functools.cache
-    def export(name: str) -> tuple[Model, Path, verify.Differences]:
+    def export(name: str) -> tuple[Model, Path, Differences]:
         system = build(SYSTEMS[name])
         model = Model(name, system, stirred(system.init(jax.random.key(0))), {})
         folder = tmp_path_factory.mktemp(name) / "export"
@@ -119,8 +120,7 @@ def test_torch_and_onnxruntime_give_what_jax_gives(name: str, exported: Callable
     agree = max(on_speech.values()) < SPEECH_TOLERANCE / 10
     assert agree != (name == "ap_bwe_official")
     written = {path.name for path in folder.iterdir()}
-    file = "streaming.py" if streams else "post_hoc.py"
-    expected = {"config.json", "model.safetensors", "model.onnx", file}
+    expected = {"config.json", "model.safetensors", "model.onnx", "model.py"}
     assert written == expected | ({"begin.safetensors"} if streams else set())
 
 
@@ -129,7 +129,7 @@ def test_every_length_is_exact_in_torch_and_onnxruntime(name: str, exported: Cal
     """From one sample on, as in JAX; at 44.1 kHz the length is a rounded one."""
     model, folder, _ = exported(name)
     system = model.system
-    twin = verify.import_file(folder / "post_hoc.py").load(folder)
+    twin = verify.load(folder)
     session = onnxruntime.InferenceSession(folder / "model.onnx")
     extend = BandwidthExtender(model, say=str)
     noise = 0.1 * np.random.default_rng(0).standard_normal(4001).astype(np.float32)
@@ -159,7 +159,7 @@ def test_every_length_is_exact_in_torch_and_onnxruntime(name: str, exported: Cal
 def test_an_export_says_what_it_cannot_take(
     waveform: torch.Tensor, says: str, small_export: Path
 ) -> None:
-    twin = verify.import_file(small_export / "post_hoc.py").load(small_export)
+    twin = verify.load(small_export)
     with pytest.raises(ValueError, match=says):
         twin.extend(waveform)
     session = onnxruntime.InferenceSession(small_export / "model.onnx")
@@ -236,7 +236,7 @@ def test_a_streaming_export_runs_alone(tmp_path: Path) -> None:
     export_torch(Model("opus", system, params, {}), tmp_path / "export")
     program = (
         "import sys; sys.modules['safetensors'] = sys.modules['numpy'] = None\n"
-        "import torch; from streaming import load\n"
+        "import torch; from model import load\n"
         "model = load('.'); state = model.begin()\n"
         "for _ in range(3): wide, *state = model(torch.zeros(1, 160), *state)\n"
         "print(tuple(wide.shape), len(state))"

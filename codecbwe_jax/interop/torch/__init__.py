@@ -1,1 +1,1 @@
-"""Plain PyTorch files that exports carry; each stands alone."""
+"""Systems in plain PyTorch; an export holds one of these files with the parts that it imports."""

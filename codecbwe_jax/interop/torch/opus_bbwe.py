@@ -1,8 +1,11 @@
-"""Streaming bandwidth extension in PyTorch: a step with its state outside.
+"""Opus' blind bandwidth extension in PyTorch: a step with its state outside.
 
-Stands alone: it needs torch and the `config.json` and `model.safetensors` beside it.
+Weights have the original's names.
 
-    from streaming import load
+In an exported folder this is `model.py`, which needs torch alone:
+
+    from model import load
+
     model = load(".")
     state = model.begin()
     wide, *state = model(frames, *state)     # (batch, k * frame_length) at 16 kHz
@@ -12,183 +15,15 @@ Stands alone: it needs torch and the `config.json` and `model.safetensors` besid
 
 from __future__ import annotations
 
-import json
 import math
-import struct
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-DILATIONS = ((1,), (1, 3), (1, 3, 9), (1, 3, 9))
-
-
-class Memory:
-    """What a step is given of the past, in the order in which it asks, and what it leaves."""
-
-    def __init__(self, old: tuple[torch.Tensor, ...] | None) -> None:
-        self.old = None if old is None else list(old)
-        self.first: list[torch.Tensor] = []
-        self.new: list[torch.Tensor] = []
-
-    def recall(self, at_first: torch.Tensor) -> torch.Tensor:
-        """What the last step left here; `at_first` at a stream's beginning."""
-        self.first.append(at_first)
-        return at_first if self.old is None else self.old[len(self.first) - 1]
-
-    def with_past(self, x: torch.Tensor, frames: int) -> torch.Tensor:
-        """(..., T) -> (..., frames + T): the last frames of what came before in front."""
-        past = self.recall(x.new_zeros(*x.shape[:-1], frames))
-        joined = torch.cat([past, x], dim=-1)
-        self.new.append(joined[..., joined.shape[-1] - frames :])
-        return joined
-
-
-class Streaming(nn.Module):
-    """A network that takes whole frames; see the head of this file.
-
-    Args:
-      config: the "system" part of config.json.
-    """
-
-    frame_length = 160
-
-    def __init__(self, config: dict) -> None:
-        super().__init__()
-        self.ratio = config["output_rate"] // config["input_rate"]
-
-    def forward(self, x: torch.Tensor, *state: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Frames (batch, n) -> (batch, n * ratio), then the next state.
-
-        Raises:
-          ValueError: if these are no whole frames of finite floats.
-        """
-        if not torch.jit.is_tracing():
-            self.check(x, self.frame_length)
-        memory = Memory(state or None)
-        return (self.run(x, memory), *memory.new)
-
-    def check(self, x: torch.Tensor, multiple: int = 1) -> None:
-        """Raise ValueError if this is no waveform of so many samples, or a multiple of them."""
-        whole = x.ndim == 2 and x.numel() and x.shape[1] % multiple == 0
-        if not whole or not x.is_floating_point():
-            of = f", a multiple of {multiple}" if multiple > 1 else ""
-            raise ValueError(
-                f"waveform is {x.dtype} {list(x.shape)}; floats in [-1, 1], (batch, samples{of}), "
-                "are expected"
-            )
-        if not x.isfinite().all():
-            raise ValueError("waveform holds NaN or infinite samples")
-
-    def prepare(self) -> None:
-        """What follows from loaded weights."""
-
-    @torch.no_grad()
-    def begin(self, batch: int = 1) -> tuple[torch.Tensor, ...]:
-        """The state before the first frame."""
-        memory = Memory(None)
-        self.run(next(self.parameters()).new_zeros(batch, self.frame_length), memory)
-        return tuple(memory.first)
-
-    @torch.inference_mode()
-    def extend(self, waveform: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) -> (batch, samples * ratio), aligned.
-
-        Raises:
-          ValueError: if this is no waveform of finite floats.
-        """
-        self.check(waveform)
-        samples = waveform.shape[1]
-        needed = samples + math.ceil(self.lag / self.ratio)
-        x = functional.pad(waveform, (0, needed - samples + -needed % self.frame_length))
-        return self.run(x, Memory(None))[:, self.lag : self.lag + samples * self.ratio]
-
-
-class CausalConv(nn.Module):
-    """(batch, C, T) -> (batch, features, T / stride), seeing no later frame."""
-
-    def __init__(
-        self,
-        inputs: int,
-        features: int,
-        taps: int,
-        stride: int = 1,
-        dilation: int = 1,
-        bias: bool = True,
-    ) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(inputs, features, taps, stride, dilation=dilation, bias=bias)
-        self.past = (taps - 1) * dilation + 1 - stride
-
-    def forward(self, x: torch.Tensor, memory: Memory) -> torch.Tensor:
-        return self.conv(memory.with_past(x, self.past) if self.past else x)
-
-
-class BbwexNet(Streaming):
-    """A causal U-Net (after EUSIPCO 2023, BBWEXNet)."""
-
-    def __init__(self, config: dict) -> None:
-        super().__init__(config)
-        widths, narrow = config["widths"], config["bottleneck"]
-        self.strides = (self.ratio, 4, 5, 8)
-        kernel, self.width = sinc_kernel(self.ratio)
-        self.lag = self.ratio * self.width
-        self.register_buffer("kernel", kernel, persistent=False)
-        self.conv_in = CausalConv(1, widths[0], 7)
-        for i, stride in enumerate(self.strides):
-            size = widths[i]
-            for side in ("encoder", "decoder"):
-                for j, dilation in enumerate(DILATIONS[i]):
-                    unit = nn.ModuleDict(
-                        {
-                            "conv1": CausalConv(size, size, 3, dilation=dilation),
-                            "conv2": CausalConv(size, size, 1),
-                        }
-                    )
-                    setattr(self, f"{side}_{i}_unit_{j}", unit)
-            below = widths[i + 1]
-            setattr(self, f"encoder_{i}_down", CausalConv(size, below, 2 * stride, stride))
-            setattr(self, f"decoder_{i}_up", CausalConv(below, size * stride, 2))
-        self.squeeze = CausalConv(widths[-1], narrow, 3)
-        self.widen = CausalConv(narrow, widths[-1], 3)
-        self.conv_out = CausalConv(widths[0], 1, 7)
-        self.codes = config["codes"]
-        if self.codes:
-            self.quantizer = nn.Module()
-            self.quantizer.codebooks = nn.Parameter(torch.zeros(self.codes, narrow))
-
-    def run(self, x: torch.Tensor, memory: Memory) -> torch.Tensor:
-        joined = memory.with_past(x, 2 * self.width)[:, None]
-        wide = interleaved(functional.conv1d(joined, self.kernel[:, None]))
-        y, skips = self.conv_in(wide, memory), []
-        for i in range(len(self.strides)):
-            y = self.units(y, "encoder", i, memory)
-            skips.append(y)
-            y = getattr(self, f"encoder_{i}_down")(functional.elu(y), memory)
-        y = self.squeeze(functional.elu(y), memory)
-        if self.codes:
-            y = self.nearest(y)
-        y = self.widen(y, memory)
-        for i in reversed(range(len(self.strides))):
-            y = getattr(self, f"decoder_{i}_up")(functional.elu(y), memory)
-            # sample shuffle: channels are phases of the output's channels
-            phases = y.reshape(y.shape[0], self.strides[i], -1, y.shape[2])
-            y = phases.permute(0, 2, 3, 1).flatten(2) + skips[i]
-            y = self.units(y, "decoder", i, memory)
-        return (0.1 * self.conv_out(functional.elu(y), memory) + wide)[:, 0]
-
-    def units(self, y: torch.Tensor, side: str, level: int, memory: Memory) -> torch.Tensor:
-        for j in range(len(DILATIONS[level])):
-            unit = getattr(self, f"{side}_{level}_unit_{j}")
-            inner = unit["conv1"](functional.elu(y), memory)
-            y = y + unit["conv2"](functional.elu(inner), memory)
-        return y
-
-    def nearest(self, y: torch.Tensor) -> torch.Tensor:
-        codes, y = self.quantizer.codebooks, y.transpose(1, 2)
-        index = (codes.square().sum(1) - 2 * y @ codes.T).argmin(-1)
-        return codes[index].transpose(1, 2)
+from codecbwe_jax.interop.torch.parts.causal_conv import CausalConv
+from codecbwe_jax.interop.torch.parts.interleaved import interleaved
+from codecbwe_jax.interop.torch.parts.streaming import Memory, Streaming
 
 
 class AdaptiveConv(nn.Module):
@@ -316,7 +151,8 @@ class OpusBbwe(Streaming):
         memory.new.append(h)
         return y
 
-    def prepare(self) -> None:
+    def take(self, tensors: dict[str, torch.Tensor]) -> None:
+        super().take(tensors)
         up = self.upsampler
         self.doubling = torch.cat([up.hq_2x_up_even, up.hq_2x_up_odd])
         # the last phase is one sample later
@@ -345,20 +181,6 @@ def filtered(x: torch.Tensor, kernels: torch.Tensor, stride: int) -> torch.Tenso
     return interleaved(y).reshape(batch, channels, -1)
 
 
-def interleaved(y: torch.Tensor) -> torch.Tensor:
-    """(batch, phases, T) -> (batch, 1, T * phases)."""
-    return y.transpose(1, 2).reshape(y.shape[0], 1, -1)
-
-
-def sinc_kernel(ratio: int) -> tuple[torch.Tensor, int]:
-    """Hann-windowed sinc, 24 zero crossings, roll-off 0.97: (phases, taps), and its look-ahead."""
-    width = math.ceil(24 / 0.97)
-    taps = torch.arange(-width, width + 1, dtype=torch.float64)
-    phases = torch.arange(ratio, dtype=torch.float64)[:, None] / ratio
-    t = ((taps - phases) * 0.97).clamp(-24, 24)
-    return (torch.sinc(t) * torch.cos(math.pi * t / 48) ** 2 * 0.97).float(), width
-
-
 def band_filters() -> torch.Tensor:
     """32 triangles over 161 bins, 5 bins apart, the last at Nyquist, each of sum 1."""
     centres = torch.tensor([*range(0, 151, 5), 160], dtype=torch.float64)
@@ -384,38 +206,4 @@ def fourier_basis(length: int) -> torch.Tensor:
     return (torch.cat([torch.cos(angle), -torch.sin(angle)], 1) * window).float()
 
 
-def load(folder: str | Path) -> Streaming:
-    """The model of an exported folder, in evaluation mode."""
-    folder = Path(folder)
-    config = json.loads((folder / "config.json").read_text())["system"]
-    model = {"bbwexnet": BbwexNet, "opus_bbwe": OpusBbwe}[config["name"]](config)
-    tensors = read_safetensors(folder / "model.safetensors")
-    own = model.state_dict()
-    state = {}
-    for name in own:
-        key = name.replace(".conv.", ".")
-        norm = key.removesuffix("weight") + "weight_g"
-        if norm in tensors:
-            v, g = tensors[key.removesuffix("weight") + "weight_v"], tensors[norm]
-            state[name] = v * (g / v.flatten(1).norm(dim=1)[:, None, None])
-        else:
-            state[name] = tensors[key]
-    model.load_state_dict(state)
-    model.prepare()
-    return model.requires_grad_(False).eval()
-
-
-def read_safetensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """Float32 tensors of a safetensors file: a JSON header, then the data."""
-    blob = bytearray(Path(path).read_bytes())
-    (length,) = struct.unpack_from("<Q", blob)
-    header = json.loads(blob[8 : 8 + length])
-    header.pop("__metadata__", None)
-    tensors = {}
-    for name, entry in header.items():
-        begin, end = (8 + length + offset for offset in entry["data_offsets"])
-        if entry["dtype"] != "F32":
-            raise ValueError(f"{name} is {entry['dtype']}; this file holds float32 only")
-        flat = torch.frombuffer(blob[begin:end], dtype=torch.float32)
-        tensors[name] = flat.reshape(entry["shape"]).clone()
-    return tensors
+load = OpusBbwe.load

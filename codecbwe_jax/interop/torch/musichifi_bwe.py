@@ -1,0 +1,116 @@
+"""MusicHiFi-BWE in PyTorch: a vocoder's residual beside the interpolated waveform.
+
+Weights have the names of huggingface/diffusers' LTX2VocoderWithBWE.
+
+In an exported folder this is `model.py`, which needs torch alone:
+
+    from model import load
+
+    model = load(".")
+    wide = model.extend(narrow)      # (batch, n) at 16 kHz -> (batch, 3 * n) at 48 kHz
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from codecbwe_jax.interop.torch.parts.post_hoc import PostHoc
+from codecbwe_jax.interop.torch.parts.resample import Resample
+from codecbwe_jax.interop.torch.parts.weight_norm import without_weight_norm
+
+
+class AntiAliasedSnake(nn.Module):
+    """SnakeBeta at the double rate between two filters, which are buffers as in the original."""
+
+    class Beta(nn.Module):
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            self.alpha = nn.Parameter(torch.zeros(channels))
+            self.beta = nn.Parameter(torch.zeros(channels))
+
+    class Filter(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("filter", torch.zeros(1, 1, 12))
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.act = AntiAliasedSnake.Beta(channels)
+        self.upsample, self.downsample = AntiAliasedSnake.Filter(), AntiAliasedSnake.Filter()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kernel = self.upsample.filter.expand(self.channels, -1, -1)
+        x = functional.pad(x, (5, 5), mode="replicate")
+        x = 2 * functional.conv_transpose1d(x, kernel, stride=2, groups=self.channels)[..., 15:-15]
+        alpha, beta = self.act.alpha.exp()[:, None], self.act.beta.exp()[:, None]
+        x = x + torch.sin(alpha * x).square() / (beta + 1e-9)
+        x = functional.pad(x, (5, 6), mode="replicate")
+        kernel = self.downsample.filter.expand(self.channels, -1, -1)
+        return functional.conv1d(x, kernel, stride=2, groups=self.channels)
+
+
+class SnakeResidualBlock(nn.Module):
+    def __init__(self, channels: int, kernel: int, dilations: list[int]) -> None:
+        super().__init__()
+        for n in (1, 2):
+            spreads = dilations if n == 1 else [1] * len(dilations)
+            convs = [
+                nn.Conv1d(channels, channels, kernel, padding=d * (kernel - 1) // 2, dilation=d)
+                for d in spreads
+            ]
+            setattr(self, f"convs{n}", nn.ModuleList(convs))
+            setattr(self, f"acts{n}", nn.ModuleList(AntiAliasedSnake(channels) for _ in dilations))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = zip(self.acts1, self.convs1, self.acts2, self.convs2, strict=True)
+        for act1, conv1, act2, conv2 in parts:
+            x = x + conv2(act2(conv1(act1(x))))
+        return x
+
+
+class MusicHifiBwe(PostHoc):
+    """MusicHiFi-BWE (arXiv 2403.10493), under the names of LTX2VocoderWithBWE."""
+
+    def __init__(self, config: dict) -> None:
+        super().__init__(config)
+        c, width = config, config["channels"]
+        net = self.bwe_generator = nn.Module()
+        net.conv_in = nn.Conv1d(c["n_mels"], width, 7, padding=3)
+        net.upsamplers, net.resnets = nn.ModuleList(), nn.ModuleList()
+        for factor, taps in zip(c["up_factors"], c["up_kernels"], strict=True):
+            side = (taps - factor) // 2
+            net.upsamplers.append(nn.ConvTranspose1d(width, width // 2, taps, factor, side))
+            width //= 2
+            for kernel, dilations in zip(c["kernels"], c["dilations"], strict=True):
+                net.resnets.append(SnakeResidualBlock(width, kernel, dilations))
+        net.act_out = AntiAliasedSnake(width)
+        net.conv_out = nn.Conv1d(width, 1, 7, padding=3, bias=False)
+        bins = c["n_fft"] // 2 + 1
+        self.mel_stft = nn.Module()
+        self.mel_stft.register_buffer("mel_basis", torch.zeros(c["n_mels"], bins))
+        self.mel_stft.stft_fn = nn.Module()
+        for name in ("forward_basis", "inverse_basis"):
+            self.mel_stft.stft_fn.register_buffer(name, torch.zeros(2 * bins, 1, c["n_fft"]))
+        self.upsample = Resample(self.input_rate, self.output_rate, "torchaudio", "replicate")
+
+    def take(self, tensors: dict[str, torch.Tensor]) -> None:
+        super().take(without_weight_norm(tensors))
+
+    def run(self, waveform: torch.Tensor) -> torch.Tensor:
+        c, net, hop = self.config, self.bwe_generator, self.config["hop_length"]
+        past = functional.pad(waveform[:, None], (c["n_fft"] - hop, 0))
+        basis = self.mel_stft.stft_fn.forward_basis
+        real, imag = functional.conv1d(past, basis, stride=hop).chunk(2, 1)
+        mels = self.mel_stft.mel_basis @ (real.square() + imag.square()).sqrt()
+        x, count = net.conv_in(torch.log(mels.clamp(min=1e-5))), len(c["kernels"])
+        for i, up in enumerate(net.upsamplers):
+            x = up(x)
+            x = sum(block(x) for block in net.resnets[i * count : (i + 1) * count]) / count
+        residual = net.conv_out(net.act_out(x))[:, 0]
+        return (residual + self.upsample(waveform)).clamp(-1, 1)
+
+
+load = MusicHifiBwe.load
