@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from codecbwe_jax.errors import UserError
@@ -24,6 +25,12 @@ def build(system: System, settings: Any) -> Objective:
     if settings.name not in REGISTRY:
         raise UserError(f"config.objective.name is {settings.name!r}; known: {', '.join(REGISTRY)}")
     return _class_of(settings.name)(system, settings)
+
+
+def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `config.objective` a checkpoint must agree with to be gone on from."""
+    fields = ("name", *_class_of(settings["name"]).identity)
+    return {name: settings[name] for name in fields}
 
 
 def _class_of(name: str) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import jax
@@ -32,7 +33,7 @@ from codecbwe_jax.losses.adversarial import ADVERSARIAL, feature_matching
 from codecbwe_jax.losses.balancer import balance, initial_state
 from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.objectives import critics, reconstruction
-from codecbwe_jax.objectives.turn import Batch, Context, Params, Report, Turn
+from codecbwe_jax.objectives.turn import Average, Batch, Context, Params, Report, Turn
 from codecbwe_jax.systems.base import Features, System
 
 # what a critic says in the generator's loss
@@ -134,8 +135,10 @@ class Gan:
         there is not.
     """
 
-    generator = "generator"
+    identity: ClassVar[tuple[str, ...]] = ("critics",)
     settings_kind: ClassVar[type] = GanSettings
+    generator = "generator"
+    averages: Mapping[str, Average] = MappingProxyType({})
 
     def __init__(self, system: System, settings: Any) -> None:
         if not isinstance(system, Predicts):

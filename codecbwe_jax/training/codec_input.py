@@ -170,13 +170,12 @@ def hear(codec: FrozenCodec, system: System) -> Callable[[np.ndarray, int], np.n
     return codec.tokens if system.takes == "tokens" else codec.reconstruct
 
 
-def share_codebook(state: Tree, group: str, system: System, codec: FrozenCodec) -> None:
-    """Give a fresh state of a system that takes tokens the codec's way out of its quantiser."""
-    if system.takes == "tokens":
-        shared = jax.device_get({"project_out": codec.params["quantizer"]["project_out"]})
-        for tree in (state["params"], state["ema"]):
-            if group in tree:
-                tree[group] = dict(tree[group]) | {"quantizer": shared}
+def with_codebook(params: Tree, system: System, codec: FrozenCodec) -> Tree:
+    """Fresh parameters, with the codec's way out of its quantiser if the system takes tokens."""
+    if system.takes != "tokens":
+        return params
+    shared = jax.device_get({"project_out": codec.params["quantizer"]["project_out"]})
+    return dict(params) | {"quantizer": shared}
 
 
 def cache_key(chunks: Sequence[Recording], settings: codec_pairs.CodecPairSettings) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from codecbwe_jax import objectives
 from codecbwe_jax.config import flat
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.systems.stored import computed
@@ -30,10 +31,7 @@ def changes(facts: Mapping[str, Any], config: ConfigDict, data_hash: str, workdi
       UserError: if the checkpoint is of another model or of other data.
     """
     then, now = facts["config"], json.loads(config.to_json_best_effort())
-    model = _listed(
-        {"system": computed(then["system"]), "objective.critics": then["objective"]["critics"]},
-        {"system": computed(now["system"]), "objective.critics": now["objective"]["critics"]},
-    )
+    model = _listed(_model_of(then), _model_of(now))
     if model:
         raise UserError(f"{workdir} holds another model: {model}; start in a new work folder")
     if facts["data"] != data_hash:
@@ -45,6 +43,14 @@ def changes(facts: Mapping[str, Any], config: ConfigDict, data_hash: str, workdi
             "back, or start in a new work folder with --config.train.init_from"
         )
     return _listed(then, now)
+
+
+def _model_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config says which parameters there are."""
+    return {
+        "system": computed(config["system"]),
+        "objective": objectives.identity(config["objective"]),
+    }
 
 
 def _listed(

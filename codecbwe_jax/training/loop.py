@@ -22,7 +22,7 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.evaluation import evaluators
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import Model, load_model
-from codecbwe_jax.objectives.turn import Objective
+from codecbwe_jax.objectives.turn import Average, Objective
 from codecbwe_jax.training import (
     cluster,
     codec_input,
@@ -107,13 +107,13 @@ def _train(
         if changed:
             print(f"changed since then: {changed}", flush=True)
     else:
-        _start(state, objective.generator, config, system, codec)
+        _start(state, config, objective, system, codec)
     del stored
     skipped_before = int(state["skipped"])
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), state)
     state = mapping.place_state(state)
     online = source if source and config.data.input == "codec_online" else None
-    frozen = mapping.place(codec.params if online else {})
+    frozen = mapping.place({"codec": codec.params} if online else {})
     del codec, hear  # each device holds its copy; this would be one more on the first
 
     # 4. Outlets
@@ -218,7 +218,7 @@ def starting_model(config: ConfigDict, name: str) -> Model:
     _, codec = codec_input.load(config, system)
     key = jax.random.key(config.train.seed)
     state, _ = fresh_state(config, objective, key)
-    _start(state, objective.generator, config, system, codec)
+    _start(state, config, objective, system, codec)
     return Model(name, system, state["params"][objective.generator], {})
 
 
@@ -256,8 +256,15 @@ def fresh_state(
     """(host state of a new run, optimiser of each group)."""
     params = jax.device_get(objective.init(jax.random.fold_in(key, 0)))
     transforms = group_optimizers(config, objective, params, share)
-    averaged = [objective.generator] if config.train.ema_decay else []
-    return jax.device_get(init_state(params, transforms, averaged)), transforms
+    state = init_state(params, transforms, averages(config, objective))
+    return jax.device_get(state), transforms
+
+
+def averages(config: ConfigDict, objective: Objective) -> dict[str, Average]:
+    """The objective's own, and that of the generator, which is evaluated and exported."""
+    decay, generator = config.train.ema_decay, objective.generator
+    running = {generator: Average(generator, decay)} if decay else {}
+    return {**objective.averages, **running}
 
 
 def group_optimizers(
@@ -273,33 +280,35 @@ def group_optimizers(
 
 def _start(
     state: dict[str, Any],
-    group: str,
     config: ConfigDict,
+    objective: Objective,
     system: systems.System,
     codec: FrozenCodec | None,
 ) -> None:
     """Give a fresh state what it takes from elsewhere: the codec's codebook, trained weights."""
+    group, where = objective.generator, config.train.init_from
+    params = state["params"][group]
     if codec:
-        codec_input.share_codebook(state, group, system, codec)
-    where = config.train.init_from
+        params = codec_input.with_codebook(params, system, codec)
     if where:
-        trained = codec.model if where == "codec" else load_model(where)
-        _start_from(state, group, trained, system)
-        print(f"generator starts from {trained.name}", flush=True)
+        trained = codec.model if codec and where == "codec" else load_model(where)
+        params = _started_from(trained, params, system)
+        print(f"{group} starts from {trained.name}", flush=True)
+    state["params"][group] = params
+    for name, average in averages(config, objective).items():
+        if average.group == group:
+            state["ema"][name] = jax.tree.map(np.copy, params)
 
 
-def _start_from(state: dict[str, Any], group: str, model: Model, system: systems.System) -> None:
-    """Put the parameters of a trained model into a fresh state, or what they give for another
-    system."""
+def _started_from(model: Model, fresh: Any, system: systems.System) -> Any:
+    """The parameters of a trained model, or what they give for another system."""
     params = model.params
     if model.system != dataclasses.replace(system, compute_dtype=model.system.compute_dtype):
         try:
-            params = system.start_from(state["params"][group], model.system, model.params)
+            params = system.start_from(fresh, model.system, model.params)
         except UserError as error:
             raise UserError(f"config.train.init_from, {model.name}: {error}") from None
-    state["params"][group] = params = jax.device_get(params)
-    if group in state["ema"]:
-        state["ema"][group] = jax.tree.map(np.copy, params)
+    return jax.device_get(params)
 
 
 def _optimizer_settings(config: ConfigDict, group: str) -> Any:
@@ -318,7 +327,8 @@ def compiled_steps(
 
     With a source, its codec runs in the step, on the frozen parameters that the step is given.
     """
-    prepare = {"prepare": source.prepare} if source else {}
+    prepare = {"prepare": lambda f, batch: source.prepare(f["codec"], batch)} if source else {}
+    moving = averages(config, objective)
     rates = {g: optimizers.learning_rate(_optimizer_settings(config, g)) for g in transforms}
     compiled: dict[tuple[int, ...], Callable] = {}
 
@@ -326,8 +336,8 @@ def compiled_steps(
         active = tuple(i for i, turn in enumerate(objective.turns) if turn.active(step))
         if active not in compiled:
             turns = [objective.turns[i] for i in active]
-            ema, micro = config.train.ema_decay, config.train.micro_batches
-            function = make_step(turns, transforms, rates, ema, micro, **prepare)
+            micro = config.train.micro_batches
+            function = make_step(turns, transforms, rates, moving, micro, **prepare)
             compiled[active] = mapping.map_step(function)
             names = ", ".join(dict.fromkeys(t.group for t in turns))
             print(f"compiling a step of {names} (a minute or less; kept for next time)", flush=True)

@@ -23,6 +23,7 @@ from codecbwe_jax.systems.base import System
 from codecbwe_jax.systems.multiply_adds import in_later_rounds
 from codecbwe_jax.training import codec_input, settings
 from codecbwe_jax.training.loop import (
+    averages,
     compiled_steps,
     device_mapping,
     group_optimizers,
@@ -137,10 +138,10 @@ def plan(config: ConfigDict) -> Plan:
     source, codec = codec_input.load(config, system)
     params = jax.eval_shape(objective.init, jax.random.key(0))
     transforms = group_optimizers(config, objective, params, mapping.share)
-    averaged = [objective.generator] if config.train.ema_decay else []
-    state = jax.eval_shape(lambda p: init_state(p, transforms, averaged), params)
+    moving = averages(config, objective)
+    state = jax.eval_shape(lambda p: init_state(p, transforms, moving), params)
     online = source if source and config.data.input == "codec_online" else None
-    frozen = jax.eval_shape(lambda: codec.params) if online else {}
+    frozen = {"codec": jax.eval_shape(lambda: codec.params)} if online else {}
     inputs = (
         mapping.state_shapes(state),
         mapping.shapes_divided(_batch(config, system, source, codec)),

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from codecbwe_jax.objectives.turn import Batch, Context, Report, Turn
+from codecbwe_jax.objectives.turn import Average, Batch, Context, Report, Turn
 
 Tree = Any
 
@@ -17,14 +17,14 @@ Tree = Any
 def init_state(
     params: dict[str, Tree],
     optimizers: Mapping[str, optax.GradientTransformation],
-    averaged: Sequence[str],
+    averages: Mapping[str, Average],
 ) -> dict[str, Tree]:
     """The state that a run carries and a checkpoint holds.
 
     Args:
       params: of every group.
       optimizers: one for each group that is trained.
-      averaged: groups with an exponential moving average.
+      averages: exponential moving averages of groups, by name.
 
     Returns:
       "step", "params", "optimizers", "ema", "skipped" (updates skipped as not finite, in all) and
@@ -35,7 +35,7 @@ def init_state(
         "params": params,
         "optimizers": {group: tx.init(params[group]) for group, tx in optimizers.items()},
         # A copy: donating the same buffer twice fails.
-        "ema": {group: jax.tree.map(jnp.copy, params[group]) for group in averaged},
+        "ema": {n: jax.tree.map(jnp.copy, params[a.group]) for n, a in averages.items()},
         "skipped": jnp.int32(0),
         "skipped_in_row": jnp.int32(0),
     }
@@ -45,7 +45,7 @@ def make_step(
     turns: Sequence[Turn],
     optimizers: Mapping[str, optax.GradientTransformation],
     rates: Mapping[str, Callable[[jax.Array], jax.Array]],
-    ema_decay: float,
+    averages: Mapping[str, Average],
     micro_batches: int = 1,
     prepare: Callable[[Tree, Batch], Batch] = lambda frozen, batch: batch,
 ) -> Callable[..., tuple[dict[str, Tree], dict[str, jax.Array]]]:
@@ -54,7 +54,7 @@ def make_step(
     Args:
       turns: the active turns in order.
       optimizers, rates: transformation and learning-rate schedule of each group.
-      ema_decay: of the moving averages.
+      averages: those of `init_state`.
       micro_batches: parts that a device's batch is cut into; their gradients are averaged.
       prepare: makes of frozen parameters and a batch the batch that the turns see.
 
@@ -74,7 +74,9 @@ def make_step(
         params, optimizer_states = dict(state["params"]), dict(state["optimizers"])
         step_key = jax.random.fold_in(key, state["step"])
         keys = jax.vmap(jax.random.fold_in, (None, 0))(step_key, batch["index"])
-        context = Context(state["step"], keys, mean)
+        early = {name: a for name, a in averages.items() if a.before_losses}
+        ema = state["ema"] | _moved(state["ema"], params, early)
+        context = Context(state["step"], keys, mean, frozen, ema)
         metrics, finite = {}, jnp.bool_(True)
         for turn in turns:
             group = turn.group
@@ -101,7 +103,7 @@ def make_step(
             "step": state["step"] + 1,
             "params": params,
             "optimizers": optimizer_states,
-            "ema": _average(state["ema"], params, ema_decay),
+            "ema": ema | _moved(ema, params, {n: a for n, a in averages.items() if n not in early}),
             "skipped": state["skipped"] + skipped,
             "skipped_in_row": (state["skipped_in_row"] + 1) * skipped,
         }
@@ -124,11 +126,18 @@ def _update(
     return move
 
 
-def _average(ema: Mapping[str, Tree], params: Mapping[str, Tree], decay: float) -> dict[str, Tree]:
-    def mix(average: jax.Array, new: jax.Array) -> jax.Array:
-        return average + (1 - decay) * (new - average)  # what stands still is kept bit for bit
+def _moved(
+    ema: Mapping[str, Tree], params: Mapping[str, Tree], averages: Mapping[str, Average]
+) -> dict[str, Tree]:
+    """Some of the averages after a step towards the parameters."""
 
-    return {group: jax.tree.map(mix, average, params[group]) for group, average in ema.items()}
+    def moved(old: Tree, average: Average) -> Tree:
+        def mix(x: jax.Array, new: jax.Array) -> jax.Array:
+            return x + (1 - average.decay) * (new - x)  # what stands still is kept bit for bit
+
+        return jax.tree.map(mix, old, params[average.group])
+
+    return {name: moved(ema[name], average) for name, average in averages.items()}
 
 
 def _choose(condition: jax.Array, new: Tree, old: Tree) -> Tree:

@@ -31,7 +31,7 @@ def test_states_of_critics_move_with_every_step() -> None:
     rates = dict.fromkeys(optimizers, lambda step: 0.0)  # parameters stand still
     step = jax.jit(
         lambda state, batch, key: make_step(
-            [turn for turn in objective.turns if turn.active(0)], optimizers, rates, 0.0
+            [turn for turn in objective.turns if turn.active(0)], optimizers, rates, {}
         )(state, batch, key, {}, lambda tree: tree)
     )
     rng = np.random.default_rng(0)
@@ -40,7 +40,7 @@ def test_states_of_critics_move_with_every_step() -> None:
         "target": 0.1 * rng.standard_normal((2, 48000)).astype(np.float32),
         "index": jnp.arange(2),
     }
-    state = init_state(params, optimizers, ())
+    state = init_state(params, optimizers, {})
     for _ in range(8):
         state, metrics = step(state, batch, jax.random.key(0))
     assert all(np.isfinite(v) for v in metrics.values())

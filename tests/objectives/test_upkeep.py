@@ -26,14 +26,14 @@ def test_a_run_replaces_the_codes_that_no_device_used() -> None:
     params["generator"]["quantizer"]["codebooks"] = book
     mapping = Pmap(jax.devices()[:2])
     optimizers, rates = {"generator": optax.identity()}, {"generator": lambda step: 0.0}
-    step = mapping.map_step(make_step(objective.turns, optimizers, rates, 0.0))
+    step = mapping.map_step(make_step(objective.turns, optimizers, rates, {}))
     rng = np.random.default_rng(0)
     batch = {
         "input": 0.1 * rng.standard_normal((4, 1600)).astype(np.float32),
         "target": 0.1 * rng.standard_normal((4, 4800)).astype(np.float32),
         "index": np.arange(4, dtype=np.int32),
     }
-    state, seen = mapping.place(jax.device_get(init_state(params, optimizers, ()))), []
+    state, seen = mapping.place(jax.device_get(init_state(params, optimizers, {}))), []
     for _ in range(3):
         state, _ = step(state, mapping.divide(batch), jax.random.key(0), mapping.place({}))
         seen.append(mapping.fetch(state)["params"])

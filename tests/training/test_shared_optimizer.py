@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from codecbwe_jax.objectives.turn import Report, Turn
+from codecbwe_jax.objectives.turn import Average, Report, Turn
 from codecbwe_jax.training.devices import Pmap, ShardMap
 from codecbwe_jax.training.shared_optimizer import parts, whole
 from codecbwe_jax.training.step import init_state, make_step
@@ -34,8 +34,11 @@ def after_steps(mapping, steps: int, state=None):
         optax.add_decayed_weights(0.1),
     )
     rates = {"generator": lambda step: jnp.float32(0.1)}
-    step = mapping.map_step(make_step([Turn("generator", loss)], {"generator": adam}, rates, 0.9))
-    state = state or jax.device_get(init_state(params, {"generator": adam}, ["generator"]))
+    moving = {"generator": Average("generator", 0.9)}
+    step = mapping.map_step(
+        make_step([Turn("generator", loss)], {"generator": adam}, rates, moving)
+    )
+    state = state or jax.device_get(init_state(params, {"generator": adam}, moving))
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), state)
     placed = mapping.place_state(state)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), placed) == jax.tree.map(

@@ -5,13 +5,14 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from ml_collections import ConfigDict
 
 from codecbwe_jax import objectives, systems
 from codecbwe_jax.config import load_config
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.objectives.turn import Report, Turn
+from codecbwe_jax.objectives.turn import Average, Report, Turn
 from codecbwe_jax.training import optimizers
 from codecbwe_jax.training.devices import Pmap, ShardMap
 from codecbwe_jax.training.step import init_state, make_step
@@ -51,8 +52,6 @@ class Sgd:
     """Everything that a run of plain gradient descent needs; its update is the gradient."""
 
     def __init__(self, c: ConfigDict, turns=None) -> None:
-        import optax
-
         self.objective = objectives.build(systems.build(c.system), c.objective)
         self.turns = turns or [t for t in self.objective.turns if t.active(10)]
         self.params = jax.device_get(self.objective.init(jax.random.key(0)))
@@ -62,9 +61,9 @@ class Sgd:
 
     def gradients(self, mapping, micro_batches: int = 1, steps: int = 1):
         step = mapping.map_step(
-            make_step(self.turns, self.optimizers, self.rates, 0.9, micro_batches)
+            make_step(self.turns, self.optimizers, self.rates, {}, micro_batches)
         )
-        state = mapping.place(jax.device_get(init_state(self.params, self.optimizers, [])))
+        state = mapping.place(jax.device_get(init_state(self.params, self.optimizers, {})))
         for _ in range(steps):
             state, metrics = step(
                 state, mapping.divide(batch()), jax.random.key(1), mapping.place({})
@@ -151,6 +150,38 @@ def test_an_update_that_is_not_finite_is_skipped_everywhere() -> None:
     assert (metrics["skipped"], metrics["skipped_in_row"]) == (1, 0)
 
 
+@pytest.mark.parametrize("devices", [1, 8])
+def test_losses_see_averages_and_what_is_frozen(devices: int) -> None:
+    """Gradient descent of rate 1 on `w * (target - frozen)`: by hand, two steps."""
+
+    def loss(params, batch, context):
+        seen = context.averages["early"]["w"] + 10 * context.averages["late"]["w"]
+        force = jax.lax.stop_gradient(seen) - context.frozen["teacher"]
+        return jnp.sum(params["generator"]["w"] * force), Report({}, {})
+
+    averages = {
+        "early": Average("generator", 0.5, before_losses=True),
+        "late": Average("generator", 0.75),
+    }
+    mapping = Pmap(jax.devices()[:devices])
+    rates = {"generator": lambda step: jnp.float32(1.0)}
+    transforms = {"generator": optax.identity()}
+    step = mapping.map_step(make_step([Turn("generator", loss)], transforms, rates, averages))
+    params = {"generator": {"w": np.float32([1.0])}}
+    state = mapping.place(jax.device_get(init_state(params, transforms, averages)))
+    frozen = mapping.place({"teacher": np.float32([3.0])})
+    w = early = late = 1.0
+    for _ in range(2):
+        state, _ = step(state, mapping.divide(batch()), jax.random.key(1), frozen)
+        early += 0.5 * (w - early)
+        w -= early + 10 * late - 3.0
+        late += 0.25 * (w - late)
+    got = mapping.fetch(state)
+    np.testing.assert_allclose(got["params"]["generator"]["w"], w)
+    np.testing.assert_allclose(got["ema"]["early"]["w"], early)
+    np.testing.assert_allclose(got["ema"]["late"]["w"], late)
+
+
 def adamw(c: ConfigDict, rates=(), **settings) -> ConfigDict:
     c.optimizers.default.unlock()
     c.optimizers.default.update({"rates": rates, "warmup_steps": 0, **settings})
@@ -163,14 +194,15 @@ def test_frozen_parameters_do_not_move_and_others_have_their_rate() -> None:
     )
     run = Sgd(config())
     params, group = run.params, "generator"
+    averages = {group: Average(group, 0.9)}
     tx = optimizers.build(settings, params[group])
     step = make_step(
         [t for t in run.turns if t.group == group],
         {group: tx},
         {group: optimizers.learning_rate(settings)},
-        0.9,
+        averages,
     )
-    state = init_state(params, {group: tx}, [group])
+    state = init_state(params, {group: tx}, averages)
     new, _ = jax.jit(functools.partial(step, mean=lambda x: x))(
         state, batch(), jax.random.key(0), {}
     )
