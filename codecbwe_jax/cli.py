@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 from codecbwe_jax import __version__, lock
+from codecbwe_jax.config import literal
 from codecbwe_jax.errors import UserError, one_line
 from codecbwe_jax.fields import Count, CountOrNone, Positive, Rate, Within, argument
 
@@ -36,13 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
-    overrides = [a for a in rest if a.startswith("--config.")]
-    if set(rest) != set(overrides) or (overrides and not hasattr(args, "config")):
-        parser.error(f"unknown arguments: {' '.join(a for a in rest if a not in overrides)}")
-    args.overrides = overrides
+    args.overrides = [a for a in rest if a.startswith("--config.") and hasattr(args, "config")]
+    chosen = [a for a in rest if a.startswith("--sampling.") and hasattr(args, "sampling")]
+    if unknown := [a for a in rest if a not in (*args.overrides, *chosen)]:
+        parser.error(f"unknown arguments: {' '.join(unknown)}")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     try:
+        args.sampling = _sampling(chosen)
         return args.run(args) or 0
     except UserError as error:
         print(f"codecbwe: {error}", file=sys.stderr)
@@ -55,6 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         print(f"codecbwe: {_unforeseen(error)}", file=sys.stderr)
         return 1
+
+
+def _sampling(arguments: Sequence[str]) -> dict[str, Any]:
+    """Of "--sampling.FIELD=VALUE", values by field."""
+    pairs = (a.removeprefix("--sampling.").partition("=") for a in arguments)
+    return {field: literal(value) for field, _, value in pairs}
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
@@ -138,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     extend.add_argument("--bits", choices=tuple(SUBTYPES), default="16")
     extend.add_argument("--chunk-seconds", type=SECONDS, default=4.0)
     _add_batch_options(extend)
-    extend.set_defaults(run=_extend)
+    extend.set_defaults(run=_extend, sampling={})
 
     encode = commands.add_parser("encode", help="audio files -> tokens of a codec")
     decode = commands.add_parser("decode", help="tokens -> audio files")
@@ -151,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--window-seconds", type=SECONDS, metavar="S", help="longest at once")
         _add_batch_options(command)
         command.set_defaults(run=run)
+    decode.set_defaults(sampling={})
     encode.add_argument("--codec", required=True, help="folder of a codec")
     by = decode.add_mutually_exclusive_group(required=True)
     by.add_argument("--codec", help="folder of the codec that made the tokens")
@@ -172,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         help="filter of the models' input, or all; may be repeated (default: soxr's HQ)",
     )
     evaluate.add_argument("--overwrite", action="store_true")
-    evaluate.set_defaults(run=_evaluate)
+    evaluate.set_defaults(run=_evaluate, sampling={})
 
     compare = commands.add_parser("compare", help="train many systems alike, report them together")
     compare.add_argument(
@@ -184,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--report", type=_path, required=True, help="folder; a killed one goes on")
     compare.add_argument("--blind", action="store_true", help="a listening page without names")
     # with a "config", --config.FIELD=VALUE is let through, here to every run
-    compare.set_defaults(run=_compare, config="")
+    compare.set_defaults(run=_compare, config="", sampling={})
 
     export = commands.add_parser("export", help="write a model for PyTorch, verified")
     export.add_argument("--model", required=True)
@@ -354,7 +363,7 @@ def _extend(args: argparse.Namespace) -> int:
     from codecbwe_jax.inference.pipe import extend_pipe
 
     if args.stream:
-        if args.inputs or args.output or args.codec:
+        if args.inputs or args.output or args.codec or args.sampling:
             raise UserError("--stream reads standard input and writes standard output alone")
         extend_pipe(args.model, sys.stdin.fileno(), sys.stdout.fileno(), SUBTYPES[args.bits])
         return 0
@@ -368,6 +377,7 @@ def _extend(args: argparse.Namespace) -> int:
         chunk_seconds=args.chunk_seconds,
         existing=args.existing,
         codec=args.codec,
+        sampling=args.sampling,
     )
     return 2 if skipped and args.strict else 0
 
@@ -390,7 +400,8 @@ def _decode(args: argparse.Namespace) -> int:
     from codecbwe_jax.inference.token_decoder import TokenDecoder
     from codecbwe_jax.inference.tokens import decode_files
 
-    decoder = TokenDecoder.load(args.codec or args.model, **_settings(args))
+    where = args.codec or args.model
+    decoder = TokenDecoder.load(where, **_settings(args), sampling=args.sampling)
     subtype = SUBTYPES[args.bits]
     skipped = decode_files(decoder, args.inputs, args.output, subtype, args.existing)
     return 2 if skipped and args.strict else 0
@@ -403,11 +414,11 @@ def _evaluate(args: argparse.Namespace) -> None:
     from codecbwe_jax.evaluation.report import text_table, write_report
     from codecbwe_jax.inference.compilation import enable_cache
     from codecbwe_jax.inference.frozen_codec import FrozenCodec
-    from codecbwe_jax.inference.model import load_model
+    from codecbwe_jax.inference.model import load_model, sampled
 
     _refuse_existing(args.report, args.overwrite)
     enable_cache()
-    models = [load_model(where) for where in args.model]
+    models = sampled([load_model(where) for where in args.model], args.sampling)
     codec = FrozenCodec.load(args.codec) if args.codec else None
     found = references(args.data, max(model.system.output_rate for model in models), args.clips)
     lowpasses = tuple(LOWPASSES) if "all" in args.lowpass else tuple(dict.fromkeys(args.lowpass))
@@ -435,7 +446,8 @@ def _compare(args: argparse.Namespace) -> int:
 
     codec = [f"--config.data.codec={args.codec}"] if args.codec else []
     try:
-        overrides = [*codec, *args.overrides]
+        sampling = [f"--config.sampling.{field}={v!r}" for field, v in args.sampling.items()]
+        overrides = [*codec, *sampling, *args.overrides]
         with lock.held(args.report):
             compare(args.configs, args.steps, args.data, args.report, overrides, args.blind)
     except Interrupted as interrupted:

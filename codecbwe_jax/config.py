@@ -139,6 +139,14 @@ def _value(text: str, old: Any) -> Any:
         raise ValueError(text) from None
 
 
+def literal(text: str) -> Any:
+    """A Python literal, or the text itself where it is none."""
+    try:
+        return _value(text, None)
+    except ValueError:
+        return text
+
+
 def save_config(config: ConfigDict, folder: Path) -> None:
     """Write `folder/config.json`, whole or not at all.
 

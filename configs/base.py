@@ -20,6 +20,8 @@ def run(config: ConfigDict) -> None:
     config.system = ConfigDict()
     # how a system that draws samples; no part of what a model is
     config.sampling = ConfigDict()
+    # folders of the trained models that a system is made of, by their names in it
+    config.parts = ConfigDict()
     config.objective = ConfigDict({"name": "gan", **defaults(GanSettings)})
     # "default" is for every parameter group; an entry with a group's name ("generator", "mpd")
     # replaces it

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 from codecbwe_jax.audio import files
 from codecbwe_jax.errors import UserError, one_line, some, warn
@@ -116,6 +117,7 @@ def extend_files(
     chunk_seconds: float = 4.0,
     existing: Existing = "refuse",
     codec: str | None = None,
+    sampling: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[tuple[Path, str]]:
     """Extend files one after the other, in constant memory; what cannot be read is skipped.
 
@@ -127,16 +129,17 @@ def extend_files(
       existing: what becomes of outputs that exist.
       codec: folder of the codec that makes a native decoder's tokens; None: the one that the
         decoder was trained on.
+      sampling: other settings of how the model samples, by field.
 
     Returns:
       Skipped files with the reason.
 
     Raises:
-      UserError: if nothing could be extended, or an output exists.
+      UserError: if nothing could be extended, an output exists, or the model has no such setting.
     """
     pairs = plan(inputs, output, existing=existing)
     enable_cache()
-    found = load_model(model)
+    found = load_model(model).sampled(sampling)
     if found.system.takes == "tokens":
         decoder = TokenDecoder(found)
         encoder = FrozenCodec.load(codec or codec_of(model))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+import flax
+import numpy as np
 
 from codecbwe_jax import __version__, atomic, systems
 from codecbwe_jax.codec import transformers
@@ -21,6 +25,8 @@ from codecbwe_jax.weights.files import check_finite, read_folder, write_safetens
 from codecbwe_jax.weights.rules import from_torch, to_torch
 
 BASELINES = ("sinc", "band_replication")
+# sub-folder of a work folder with its system's frozen parts, each a model folder
+PARTS = "parts"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +60,17 @@ class Model:
         now = dataclasses.asdict(self.sampling) if self.sampling else {}
         sampling = systems.build_sampling(self.system, {**now, **values}, where)
         return dataclasses.replace(self, sampling=sampling)
+
+
+def sampled(models: Sequence[Model], values: Mapping[str, Any]) -> list[Model]:
+    """Models with other settings of how they sample, those that draw nothing as they are.
+
+    Raises:
+      UserError: as `Model.sampled`, and if there are settings and no model draws.
+    """
+    if values and not any(model.system.sampling_kind for model in models):
+        models[0].sampled(values)
+    return [m.sampled(values) if m.system.sampling_kind else m for m in models]
 
 
 def load_model(where: str | Path) -> Model:
@@ -93,7 +110,7 @@ def load_model(where: str | Path) -> Model:
             warn(f"{folder}: its weights have no checksums, so that damage would not be seen")
         if "system" in about:
             check_same(settings, json.loads(about["system"]), path)
-    params = from_torch(system.torch_rules, weights, shapes, system.torch_constants, folder)
+    params = from_torch(system.weight_map, weights, shapes, system.constants, folder)
     return Model(folder.name, system, params, config.get("facts", {}), sampling)
 
 
@@ -108,6 +125,16 @@ def codec_of(where: str | Path) -> str:
     if not codec:
         raise UserError(f"{where} names no codec that makes its tokens: give --codec=FOLDER")
     return codec
+
+
+def settings_in(folder: Path) -> Any:
+    """What the config.json of a model folder says of its system, as it stands there.
+
+    Raises:
+      UserError: if there is none, or it is no model's.
+    """
+    path = folder / "config.json"
+    return _settings(read_json(path), path)
 
 
 def _settings(config: dict[str, Any], path: Path) -> Any:
@@ -136,9 +163,33 @@ def _from_workdir(
     state, facts = load_groups(folder / "checkpoints", say=warn)
     check_same(settings, facts["config"]["system"], folder / "config.json")
     params = state.get("ema", {}).get("generator") or state["params"]["generator"]
+    params = {**params, **{name: _part(folder, name, part) for name, part in system.parts.items()}}
     step = int(state["step"])
     facts = {"source": folder.name, "step": step}
     return Model(folder.name, system, params, facts, sampling)
+
+
+def _part(folder: Path, name: str, system: System) -> Params:
+    """Parameters of a part that a work folder holds."""
+    model = load_model(folder / PARTS / name)
+    if model.system != system:
+        raise UserError(f"{folder / PARTS / name}: not the {name} that {folder} was trained with")
+    return model.params
+
+
+def content_hash(system: System, params: Params) -> str:
+    """Name of a model: a hash of its settings and parameters, whatever the compute type."""
+    settings = {k: v for k, v in vars(system).items() if k != "compute_dtype"}
+    return hash_of(settings, params)
+
+
+def hash_of(settings: Mapping[str, Any], params: Params) -> str:
+    """16 hexadecimal digits for settings and float32 parameters."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=vars).encode())
+    for path, leaf in sorted(flax.traverse_util.flatten_dict(dict(params), sep="/").items()):
+        digest.update(path.encode())
+        digest.update(np.ascontiguousarray(leaf, np.float32).data)
+    return digest.hexdigest()[:16]
 
 
 def write_folder(
@@ -160,7 +211,7 @@ def write_folder(
     Raises:
       UserError: if a weight is NaN or infinite, or the folder cannot be written.
     """
-    tensors = to_torch(model.system.torch_rules, model.params) | model.system.torch_constants
+    tensors = to_torch(model.system.weight_map, model.params) | model.system.constants
     check_finite(tensors, model.name)
     with atomic.whole(output) as partial:
         partial.mkdir()

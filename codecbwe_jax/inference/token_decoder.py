@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import flax.traverse_util
@@ -24,7 +23,7 @@ from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.blocks import Buffer
 from codecbwe_jax.inference.compilation import enable_cache
-from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.inference.model import Model, content_hash, hash_of, load_model
 from codecbwe_jax.inference.windows import Windows, zeros_after
 from codecbwe_jax.systems.codec import Codec
 from codecbwe_jax.systems.native import NativeDecoder
@@ -36,24 +35,10 @@ WINDOW_SECONDS = 30.0
 BUCKETS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0)
 
 
-def content_hash(system: Codec | NativeDecoder, params: Any) -> str:
-    """Name of a model: a hash of its settings and parameters, whatever the compute type."""
-    settings = {k: v for k, v in vars(system).items() if k != "compute_dtype"}
-    return _hash(settings, params)
-
-
 def codebook_hash(system: Codec | NativeDecoder, params: Any) -> str:
     """Name of a codebook: a hash of the way from a token to latents. Decoders of one codebook read
     each other's tokens."""
-    return _hash({"levels": system.levels}, params["quantizer"]["project_out"])
-
-
-def _hash(settings: dict[str, Any], params: Any) -> str:
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=vars).encode())
-    for path, leaf in sorted(flax.traverse_util.flatten_dict(dict(params), sep="/").items()):
-        digest.update(path.encode())
-        digest.update(np.ascontiguousarray(leaf, np.float32).data)
-    return digest.hexdigest()[:16]
+    return hash_of({"levels": system.levels}, params["quantizer"]["project_out"])
 
 
 def in_compute_dtype(system: Codec | NativeDecoder, params: Any) -> Any:
@@ -121,6 +106,7 @@ class TokenDecoder:
         compute_dtype: str = "float32",
         window_seconds: float = WINDOW_SECONDS,
         batch_size: int = 1,
+        sampling: Mapping[str, Any] = MappingProxyType({}),
     ) -> Self:
         """Load a model.
 
@@ -128,12 +114,13 @@ class TokenDecoder:
           where: a transformers folder, a converted folder or a work folder.
           compute_dtype: "float32" or "bfloat16".
           window_seconds, batch_size: see the class.
+          sampling: other settings of how the model samples, by field.
 
         Raises:
           UserError: see `inference.model.load_model` and the class.
         """
         enable_cache()
-        model = load_model(where)
+        model = load_model(where).sampled(sampling)
         if isinstance(model.system, cls.kinds):
             system = dataclasses.replace(model.system, compute_dtype=compute_dtype)
             model = dataclasses.replace(model, system=system)

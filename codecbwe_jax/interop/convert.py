@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from codecbwe_jax import systems
@@ -37,7 +36,7 @@ def convert(
       UserError: if the weights do not fit, or are not finite.
     """
     system = systems.build(system_settings)
-    shapes = jax.eval_shape(system.init, jax.random.key(0))
+    shapes = system.shapes()
     if isinstance(system, Codec):
         state = _read(weights, names.is_known)
         extra = _read(semantic, names.is_of_w2v_bert) if semantic else {}
@@ -45,8 +44,8 @@ def convert(
     elif semantic:
         raise UserError(f"--semantic is for codecs; this is {system_settings.get('name')}")
     else:
-        state = _read(weights, knows(system.torch_rules, shapes, system.torch_constants))
-    params = from_torch(system.torch_rules, state, shapes, system.torch_constants, weights)
+        state = _read(weights, knows(system.weight_map, shapes, system.constants))
+    params = from_torch(system.weight_map, state, shapes, system.constants, weights)
     model = Model(output.name, system, params, {"source": weights.name})
     write_folder(model, system_settings, output)
     return model

@@ -51,18 +51,20 @@ def check_hears(system: System, codec: System) -> None:
     raise UserError(f"{says}: train it for this codec with config.system.input_rate={given}")
 
 
-def _class_of(name: str) -> type[System]:
+def kind_of(name: str) -> type[System]:
+    """The class of a key of `REGISTRY`."""
     module, cls = REGISTRY[name].split(":")
     return getattr(importlib.import_module(module), cls)
 
 
 # The kind of `config.system`.
-Settings = tagged("name", REGISTRY, lambda name: fields_of(_class_of(name)))
+Settings = tagged("name", REGISTRY, lambda name: fields_of(kind_of(name)))
 
 
 def settings_of(system: System) -> dict[str, Any]:
     """What `build` makes an equal system of: "name", and the system's own fields."""
     settings = {"name": name_of(system), **dataclasses.asdict(system)}
+    settings |= {name: settings_of(part) for name, part in system.parts.items()}
     # says how gradients are computed, not what the system is
     settings.get("backbone", {}).pop("remat", None)
     kind = getattr(getattr(system, "backbone", None), "kind", None)
@@ -84,7 +86,7 @@ def build(settings: Mapping[str, Any]) -> System:
     values = tuples(settings.to_dict() if hasattr(settings, "to_dict") else settings)
     if wrong := faults(Settings, values, "config.system"):
         raise MistakesError(wrong)
-    return _class_of(values.pop("name"))(**values)
+    return kind_of(values.pop("name"))(**values)
 
 
 def build_sampling(

@@ -19,7 +19,7 @@ from flax import linen as nn
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Seed
 from codecbwe_jax.nn.init import fresh_variables
-from codecbwe_jax.weights.rules import Rule
+from codecbwe_jax.weights.rules import Rule, under
 
 Params = Mapping[str, Any]
 Features = dict[str, jax.Array]
@@ -134,13 +134,38 @@ class System(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} has no network of its own")
 
     @property
+    def parts(self) -> dict[str, System]:
+        """Systems that it is made of, trained before it and frozen since: the fields that hold one.
+        Under a field's name their parameters stand beside its own in what `extend` is given."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, System)}
+
+    @property
     def example(self) -> tuple[jax.ShapeDtypeStruct, ...]:
         """Shapes of what `network` is called with, of any length."""
         return ()
 
     def init(self, key: jax.Array) -> Params:
-        """Fresh parameters as a nested dict of float32 arrays."""
+        """Fresh parameters of its own as a nested dict of float32 arrays."""
         return fresh_variables(self.network, key, *self.example)["params"]
+
+    def shapes(self) -> Params:
+        """Of all parameters, those of its parts too."""
+        own = jax.eval_shape(self.init, jax.random.key(0))
+        return {**own, **{name: part.shapes() for name, part in self.parts.items()}}
+
+    @property
+    def weight_map(self) -> tuple[Rule, ...]:
+        """Rules for all parameters: names of a part's begin with its name."""
+        theirs = (rule for n, part in self.parts.items() for rule in under(n, n, part.weight_map))
+        return (*self.torch_rules, *theirs)
+
+    @property
+    def constants(self) -> dict[str, np.ndarray]:
+        """`torch_constants`, those of its parts too."""
+        parts = self.parts.items()
+        theirs = {f"{n}.{k}": value for n, part in parts for k, value in part.constants.items()}
+        return {**self.torch_constants, **theirs}
 
     def sampling(
         self, settings: SamplingSettings | None = None, first_frame: int = 0
@@ -160,9 +185,9 @@ class System(abc.ABC):
     def extend(
         self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
     ) -> jax.Array:
-        """Waveforms `[batch, samples]` at input_rate, or tokens int32 `[batch, frames]` ->
-        `[batch, samples']` at output_rate, of the network's own length (see `inference` for the
-        exact-length contract). What draws nothing needs no sampling."""
+        """Whole parameters, and waveforms `[batch, samples]` at input_rate, or tokens int32
+        `[batch, frames]` -> `[batch, samples']` at output_rate, of the network's own length (see
+        `inference` for the exact-length contract). What draws nothing needs no sampling."""
 
     def start_from(self, fresh: Params, other: System, theirs: Params) -> Params:
         """Fresh parameters with what another trained system can give.

@@ -46,8 +46,7 @@ def facts(system: System) -> Facts:
 
     from codecbwe_jax.systems.multiply_adds import multiply_adds
 
-    key = jax.random.key(0)
-    shapes = jax.eval_shape(system.init, key)
+    shapes = system.shapes()
     if system.takes == "tokens":
         second = jax.ShapeDtypeStruct((1, system.token_rate), "int32")
     else:

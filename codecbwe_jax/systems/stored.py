@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
 from codecbwe_jax.config import flat
 from codecbwe_jax.errors import UserError, some
 from codecbwe_jax.fields import faults, shown
@@ -31,7 +29,7 @@ def build_stored(settings: Any, where: object) -> tuple[System, Params]:
         raise UserError(f"{where}: {some(wrong, 3, '; ')}")
     try:
         system = build(settings)
-        return system, jax.eval_shape(system.init, jax.random.key(0))
+        return system, system.shapes()
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     except MemoryError:

@@ -30,6 +30,7 @@ from codecbwe_jax.training import (
     devices,
     logs,
     optimizers,
+    parts,
     settings,
 )
 from codecbwe_jax.training.data import find_recordings
@@ -69,8 +70,9 @@ def _train(
     objective: Objective,
     mapping: devices.DeviceMapping,
 ) -> dict[str, float]:
-    # 1. What the network hears
+    # 1. What the network hears, and what it is made of
     source, codec = codec_input.load(config, system)
+    frozen_parts = parts.load(config, system)
     profile = Profile(config.profile.steps, workdir / "tensorboard")
 
     # 2. Recordings, and what is measured on those held out
@@ -95,6 +97,7 @@ def _train(
     key = jax.random.key(config.train.seed)
     state, transforms = fresh_state(config, objective, key, mapping.share)
     data_hash = pipeline.fingerprint(make.recordings, make.settings, config.train.batch_size)
+    data_hash = parts.named_in(data_hash, frozen_parts)
     cluster.check_agreement("recordings, or not the same config", data_hash)
     stored = cluster.leader_first(store.newest)
     step, scores = stored.step if stored else 0, {}
@@ -113,16 +116,18 @@ def _train(
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), state)
     state = mapping.place_state(state)
     online = source if source and config.data.input == "codec_online" else None
-    frozen = mapping.place({"codec": codec.params} if online else {})
+    whole = parts.params(frozen_parts)
+    frozen = mapping.place(whole | ({"codec": codec.params} if online else {}))
     del codec, hear  # each device holds its copy; this would be one more on the first
 
     # 4. Outlets
     cluster.on_leader(lambda: save_config(config, workdir))
+    cluster.on_leader(lambda: parts.store(frozen_parts, workdir))
     seconds = config.train.batch_size * config.data.segment_samples / system.output_rate
     outlets = logs.Outlets(workdir, step, config.train.steps, seconds)
 
     def evaluate(at: int, names: list[str]) -> dict[str, float]:
-        params = _running_params(mapping, state, objective)
+        params = _running_params(mapping, state, objective) | whole
         figures = {}
         for name in names:
             values = {f"{name}/{k}": v for k, v in judges[name].run(params)}
@@ -219,7 +224,8 @@ def starting_model(config: ConfigDict, name: str) -> Model:
     key = jax.random.key(config.train.seed)
     state, _ = fresh_state(config, objective, key)
     _start(state, config, objective, system, codec)
-    return Model(name, system, state["params"][objective.generator], {})
+    whole = state["params"][objective.generator] | parts.params(parts.load(config, system))
+    return Model(name, system, whole, {})
 
 
 def pair_settings(config: ConfigDict, system: systems.System) -> pipeline.PairSettings:
@@ -302,7 +308,7 @@ def _start(
 
 def _started_from(model: Model, fresh: Any, system: systems.System) -> Any:
     """The parameters of a trained model, or what they give for another system."""
-    params = model.params
+    params = {name: p for name, p in model.params.items() if name not in model.system.parts}
     if model.system != dataclasses.replace(system, compute_dtype=model.system.compute_dtype):
         try:
             params = system.start_from(fresh, model.system, model.params)

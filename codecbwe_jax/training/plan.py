@@ -141,7 +141,8 @@ def plan(config: ConfigDict) -> Plan:
     moving = averages(config, objective)
     state = jax.eval_shape(lambda p: init_state(p, transforms, moving), params)
     online = source if source and config.data.input == "codec_online" else None
-    frozen = {"codec": jax.eval_shape(lambda: codec.params)} if online else {}
+    frozen = {name: part.shapes() for name, part in system.parts.items()}
+    frozen |= {"codec": jax.eval_shape(lambda: codec.params)} if online else {}
     inputs = (
         mapping.state_shapes(state),
         mapping.shapes_divided(_batch(config, system, source, codec)),

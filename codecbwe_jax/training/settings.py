@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -40,6 +42,7 @@ from codecbwe_jax.fields import (
     members,
     named,
 )
+from codecbwe_jax.inference.model import settings_in
 from codecbwe_jax.objectives.turn import Context
 from codecbwe_jax.systems.base import System
 
@@ -215,6 +218,7 @@ def _data_fields(value: Mapping[str, Any]) -> dict[str, Field]:
 SECTIONS: dict[str, Any] = {
     "system": systems.Settings,
     "sampling": dict[str, Any],
+    "parts": dict[str, str],
     "objective": objectives.Settings,
     "optimizers": dict[str, OptimizerSettings],
     "data": Annotated[dict, Group(_data_fields)],
@@ -239,11 +243,33 @@ def load_run(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
     def default(config: ConfigDict, field: str) -> Any:
         kind, value = Run, config.to_dict()
         *parents, leaf = field.split(".")
+        if parents == ["parts"]:
+            return ""
+        if parents == ["sampling"]:
+            return _sampled_by(value["system"]["name"])[leaf].default
         for part in parents:
             kind, value = (members(kind, value) or {})[part].kind, value[part]
         return (members(kind, value) or {})[leaf].default
 
-    return load_config(argument, overrides, default)
+    config = load_config(argument, overrides, default)
+    _describe_parts(config)
+    return config
+
+
+def _sampled_by(system: str) -> dict[str, Field]:
+    """Fields of `config.sampling` for a system, by its name."""
+    kind = systems.kind_of(system).sampling_kind
+    return fields_of(kind) if kind else {}
+
+
+def _describe_parts(config: ConfigDict) -> None:
+    """Give a config the settings of its system's parts, which their folders hold."""
+    named = config.system.get("name")
+    known = fields_of(systems.kind_of(named)) if named in systems.REGISTRY else {}
+    for name, folder in config.get("parts", {}).items():
+        if folder and name in known:
+            with config.unlocked():
+                config.system[name] = ConfigDict(settings_in(Path(folder)))
 
 
 def check(config: ConfigDict) -> None:
@@ -331,13 +357,22 @@ def _of_a_step(values: Mapping[str, Any]) -> Iterator[str]:
     try:
         system = systems.build(values["system"])
         systems.build_sampling(system, values["sampling"])
+        named = {name for name, folder in values["parts"].items() if folder}
+        yield from _of_parts(named, system)
         objective = objectives.build(system, ConfigDict(values["objective"]))
         yield from _of_optimizers(values["optimizers"], {turn.group for turn in objective.turns})
         params = jax.eval_shape(objective.init, jax.random.key(0))
-        context = Context(np.int32(0), jax.random.split(jax.random.key(0), 1), lambda x: x)
+        key = jax.random.split(jax.random.key(0), 1)
+        frozen = {name: part.shapes() for name, part in system.parts.items()}
+        averages = {name: params[a.group] for name, a in objective.averages.items()}
         # the last turn sees what all see
         loss = objective.turns[-1].loss
-        jax.eval_shape(lambda p, b: loss(p, b, context)[0], params, shapes(system, samples))
+
+        def of(params: Any, batch: Any, frozen: Any, averages: Any) -> jax.Array:
+            context = Context(jnp.int32(0), key, lambda x: x, frozen, averages)
+            return loss(params, batch, context)[0]
+
+        jax.eval_shape(of, params, shapes(system, samples), frozen, averages)
     except UserError as error:
         yield str(error)
     except Exception as error:  # whatever sizes that do not fit make of it
@@ -346,6 +381,14 @@ def _of_a_step(values: Mapping[str, Any]) -> Iterator[str]:
             f"no training step can be made of config.system, config.objective and segments of "
             f"{samples} samples ({type(error).__name__}: {first[:200]})"
         )
+
+
+def _of_parts(named: Collection[str], system: System) -> Iterator[str]:
+    for name in sorted(set(system.parts) - set(named)):
+        yield f"config.parts.{name} is missing: the folder of a trained {name} is expected"
+    for name in sorted(set(named) - set(system.parts)):
+        known = ", ".join(system.parts) or "none"
+        yield f"config.parts.{name}: the system has no such part; its parts: {known}"
 
 
 def _of_optimizers(entries: Mapping[str, Any], groups: Collection[str]) -> Iterator[str]:

@@ -1,0 +1,177 @@
+"""A system of a new kind moves in, and no room knows it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from codecbwe_jax import objectives, systems
+from codecbwe_jax.config import load_config
+from codecbwe_jax.errors import UserError
+from codecbwe_jax.inference.extender import BandwidthExtender
+from codecbwe_jax.inference.model import Model, load_model, write_folder
+from codecbwe_jax.systems import settings_of
+from codecbwe_jax.weights.checkpoints import load_groups
+from tests.commands import run_to_end
+from tests.conftest import ROOT, stirred
+from tests.house import toy
+
+PROGRAM = """
+import sys
+from codecbwe_jax.cli import main
+from tests.house import toy
+toy.register()
+sys.exit(main(sys.argv[1:]))
+"""
+RECIPE = "tests/house/toy_config.py"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered() -> None:
+    toy.register()
+    yield
+    for name in ("toy", "toy_vocoder"):
+        del systems.REGISTRY[name]
+    del objectives.REGISTRY["self_taught"]
+
+
+def toy_cli(*arguments: object, devices: int = 1) -> subprocess.CompletedProcess[str]:
+    """`codecbwe ARGUMENTS` in a process of its own that has heard of the toy."""
+    command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
+    return run_to_end(command, cwd=ROOT, env=environment, text=True)
+
+
+def random_model(name: str, **settings: object) -> Model:
+    system = systems.build({"name": name, **settings})
+    params = stirred(system.init(jax.random.key(1)))
+    parts = {n: random_model("toy_vocoder").params for n in system.parts}
+    return Model(name, system, {**params, **parts}, {})
+
+
+@pytest.fixture(scope="module")
+def vocoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its part, as somebody else trained it."""
+    folder = tmp_path_factory.mktemp("parts") / "vocoder"
+    write_folder(random_model("toy_vocoder"), {"name": "toy_vocoder"}, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(vocoder: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its work folder after four steps, stopped and gone on with after two."""
+    folder = tmp_path_factory.mktemp("run") / "one"
+    first = train(folder, vocoder, corpus, "--config.train.steps=2")
+    assert first.returncode == 0, first.stderr
+    again = train(folder, vocoder, corpus, "--config.sampling.steps=5")
+    assert again.returncode == 0, again.stderr
+    assert "changed since then: config.sampling.steps 2 -> 5" in again.stdout
+    return folder
+
+
+def train(
+    folder: Path, vocoder: Path, corpus: Path, *more: str, devices: int = 1
+) -> subprocess.CompletedProcess[str]:
+    return toy_cli(
+        "train",
+        f"--config={RECIPE}",
+        f"--workdir={folder}",
+        f"--config.data.path={corpus}",
+        f"--config.parts.vocoder={vocoder}",
+        *more,
+        devices=devices,
+    )
+
+
+def test_eight_devices_train_what_one_does(
+    run: Path, vocoder: Path, corpus: Path, tmp_path: Path
+) -> None:
+    eight = train(tmp_path / "eight", vocoder, corpus, devices=8)
+    assert eight.returncode == 0, eight.stderr
+    (one, _), (other, _) = (load_groups(f / "checkpoints") for f in (run, tmp_path / "eight"))
+    assert one["ema"].keys() == {"generator", "teacher"}
+    for kind in ("params", "ema"):
+        # sums in another order, which Adam's steps of 0.01 make larger where a gradient is next to
+        # nothing: 1.1e-4 seen; other noise would move a step
+        apart = jax.tree.map(lambda a, b: np.abs(a - b).max(), one[kind], other[kind])
+        assert max(jax.tree.leaves(apart)) < 1e-3
+    fresh = systems.build({"name": "toy"}).init(jax.random.key(0))
+    assert one["params"]["generator"].keys() == fresh.keys()  # the part is none of its own
+
+
+def test_a_work_folder_needs_nothing_else(run: Path, vocoder: Path) -> None:
+    model = load_model(run)
+    theirs = load_model(vocoder).params
+    jax.tree.map(np.testing.assert_array_equal, dict(model.params["vocoder"]), dict(theirs))
+    assert model.sampling == toy.ToySampling(seed=0, steps=5)
+
+
+@pytest.mark.parametrize("seconds", [0.25, 1.0])
+def test_noise_belongs_to_the_place_and_not_to_the_chunk(run: Path, seconds: float) -> None:
+    wave = 0.1 * np.random.default_rng(0).standard_normal(16000 * 9 + 77).astype(np.float32)
+    model = load_model(run)
+    whole = BandwidthExtender(model, say=str)(wave, 16000)
+    cut = BandwidthExtender(model, chunk_seconds=seconds, say=str)(wave, 16000)
+    assert len(whole) == 2 * len(wave)
+    # convolutions of another length are summed in another order
+    np.testing.assert_allclose(cut, whole, atol=1e-6)
+    # noise is there, another at every place, and another with another seed
+    other = BandwidthExtender(model.sampled({"seed": 1}), say=str)(wave, 16000)
+    assert np.abs(other - whole).max() > 1e-3
+    silent = BandwidthExtender(model, say=str)(0 * wave, 16000)
+    assert np.abs(silent[:64000] - silent[128000:192000]).max() > 1e-3
+
+
+def test_a_folder_is_written_and_read_back(run: Path, tmp_path: Path) -> None:
+    model = load_model(run)
+    write_folder(model, settings_of(model.system), tmp_path / "folder")
+    again = load_model(tmp_path / "folder")
+    assert (again.system, again.sampling) == (model.system, model.sampling)
+    wave = 0.1 * np.random.default_rng(0).standard_normal(8000).astype(np.float32)
+    first, second = (BandwidthExtender(m, say=str)(wave, 16000) for m in (model, again))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_sampling_is_chosen_when_it_runs(run: Path, corpus: Path, tmp_path: Path) -> None:
+    source = next(corpus.rglob("*.flac"))
+    made = []
+    for steps in (1, 1, 6):
+        out = tmp_path / f"{len(made)}.wav"
+        done = toy_cli(
+            "extend", f"--model={run}", source, f"--output={out}", f"--sampling.steps={steps}"
+        )
+        assert done.returncode == 0, done.stderr
+        made.append(out.read_bytes())
+    assert made[0] == made[1] != made[2]
+    wrong = toy_cli("extend", f"--model={run}", source, "--output=x.wav", "--sampling.guidance=2")
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("\n") == 1
+    assert "--sampling.guidance" in wrong.stderr
+
+
+def test_what_does_not_fit_is_one_line(vocoder: Path, corpus: Path, tmp_path: Path) -> None:
+    for more, says in (
+        ("--config.parts.vocoder=", "config.parts.vocoder is missing"),
+        ("--config.parts.vocoder=nowhere", "nowhere/config.json: no such file"),
+        ("--config.parts.judge=x", "config.parts.judge: the system has no such part"),
+        ("--config.sampling.steps=0", "config.sampling.steps is 0"),
+    ):
+        refused = train(tmp_path / "no", vocoder, corpus, more)
+        assert refused.returncode == 2, refused.stdout
+        assert says in refused.stderr
+        assert not (tmp_path / "no").exists()
+
+
+def test_an_objective_says_what_it_asks() -> None:
+    with pytest.raises(UserError, match="config.objective gan: Toy predicts nothing"):
+        objectives.build(systems.build({"name": "toy"}), load_config("configs/base.py").objective)
+
+
+def test_what_draws_nothing_has_no_sampling() -> None:
+    model = Model("sinc", systems.build({"name": "sinc"}), {}, {})
+    with pytest.raises(UserError, match=r"--sampling\.steps: sinc draws nothing"):
+        model.sampled({"steps": 4})
