@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_one_line(vocoder: Path, corpus: Path, tmp_path: Pa
 
 
 def test_an_objective_says_what_it_asks() -> None:
-    with pytest.raises(UserError, match="config.objective gan: Toy predicts nothing"):
+    with pytest.raises(UserError, match="objective gan: Toy predicts nothing"):
         objectives.build(systems.build({"name": "toy"}), load_config("configs/base.py").objective)
 
 
