@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import soxr
 
@@ -22,6 +23,7 @@ from codecbwe_jax.evaluation.figures import spectrogram_pixels
 from codecbwe_jax.fields import Count, CountOrNone, Field, Within, fields_of, tagged
 from codecbwe_jax.systems import build_sampling
 from codecbwe_jax.systems.base import Params, SamplingSettings, System
+from codecbwe_jax.systems.multiply_adds import multiply_adds
 
 
 class Audio(NamedTuple):
@@ -87,8 +89,11 @@ class Extension:
             for t in self.targets
         ]
         self._extend, self._sampling = jax.jit(system.extend), system.sampling(sampling)
-        if sampling:
-            print(f"each of {len(self.targets)} clips of {seconds} s is sampled by {sampling}")
+        if sampling and self.inputs:
+            clip = jnp.asarray(self.inputs[0])[None]
+            cost = multiply_adds(system.extend, system.shapes(), clip, self._sampling)
+            told = f"{len(self.inputs)} clips of {seconds:g} s, {cost / 1e9:.2g} GMAC each"
+            print(f"sampling of every {every} steps: {told} ({sampling})", flush=True)
         self._media_given = False
 
     def run(self, params: Params) -> Iterator[tuple[str, Value]]:
@@ -142,9 +147,7 @@ def _targets(
 EVALUATORS = {"extension": Extension}
 # what they may give, by which the best checkpoint is chosen; no system has all
 FIGURES = ("lsd", "lsd_low", "lsd_high", "snr", "si_sdr", "sharpness")
-SAMPLING = (
-    "of `config.sampling`, what is otherwise here: fewer steps, so that training need not wait"
-)
+SAMPLING = "what differs here from `config.sampling`: fewer steps, so that training need not wait"
 
 
 def _fields(kind: str) -> dict[str, Field]:

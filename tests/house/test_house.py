@@ -73,6 +73,7 @@ def run(vocoder: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -
     again = train(folder, vocoder, corpus, "--config.sampling.steps=5")
     assert again.returncode == 0, again.stderr
     assert "changed since then: config.sampling.steps 2 -> 5" in again.stdout
+    assert "GMAC each (ToySampling(seed=0, steps=1))" in again.stdout
     return folder
 
 
@@ -162,6 +163,8 @@ def test_what_does_not_fit_is_one_line(vocoder: Path, corpus: Path, tmp_path: Pa
         ("--config.parts.vocoder=nowhere", "nowhere/config.json: no such file"),
         ("--config.parts.judge=x", "config.parts.judge: the system has no such part"),
         ("--config.sampling.steps=0", "config.sampling.steps is 0"),
+        ("--config.sampling.guidance=2", "config.sampling.guidance: no such field"),
+        ("--config.evaluators.valid.sampling.steps=0", "evaluators.valid.sampling.steps is 0"),
     ):
         refused = train(tmp_path / "no", vocoder, corpus, more)
         assert refused.returncode == 2, refused.stdout
