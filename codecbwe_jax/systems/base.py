@@ -62,6 +62,11 @@ class Sampling:
         places = self.first_frames[:, None] + jnp.arange(frames)
         return jax.vmap(jax.vmap(of_frame, (None, 0)))(self.keys, places)
 
+    def at_step(self, number: int | jax.Array) -> Sampling:
+        """For what a solver's step of this number draws."""
+        keys = jax.vmap(jax.random.fold_in, (0, None))(self.keys, number)
+        return dataclasses.replace(self, keys=keys)
+
 
 class System(abc.ABC):
     """A way to extend bandwidth: a small frozen object that holds settings and no arrays.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 
 import jax
@@ -137,8 +136,7 @@ def test_a_piece_draws_what_the_whole_does() -> None:
         whole = Sampling(jax.random.key(5)[None], jnp.int32([first_frame]), SamplingSettings())
 
         def noise(number: jax.Array) -> jax.Array:
-            keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(whole.keys)
-            return dataclasses.replace(whole, keys=keys).noise(frames, 3)
+            return whole.at_step(number).noise(frames, 3)
 
         return ddim(denoiser(0.6), whole.noise(frames, 3), levels, 1.0, noise)
 
