@@ -196,7 +196,7 @@ class ApBwe(Regression):
         """The network on an upsampled waveform `[B, samples]`: its outputs (see `ApBweNetwork`)
         and the complex "spectrum" that they describe."""
         z = stft(wide, self.n_fft, self.hop_length, self.win_length)
-        out = self.network.apply({"params": params}, *seen(z, self.phase_floor))
+        out = self.network.bind({"params": params})(*seen(z, self.phase_floor))
         return out | {"spectrum": polar(out["log_amplitude"], out["real"], out["imag"])}
 
     def resynthesise(self, params: Params, wide: jax.Array) -> jax.Array:

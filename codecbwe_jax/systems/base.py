@@ -68,6 +68,7 @@ class Sampling:
         return dataclasses.replace(self, keys=keys)
 
 
+@dataclasses.dataclass(frozen=True)
 class System(abc.ABC):
     """A way to extend bandwidth: a small frozen object that holds settings and no arrays.
 
@@ -110,6 +111,11 @@ class System(abc.ABC):
         return 0
 
     @property
+    def compute_dtype(self) -> str:
+        """Of what the network computes, as far as there is a choice; a field where there is."""
+        return "float32"
+
+    @property
     def delay(self) -> int:
         """Samples of the future (at input_rate) that a stream must wait for."""
         return self.receptive_field
@@ -149,6 +155,16 @@ class System(abc.ABC):
         if rate != self.output_rate:
             raise UserError(f"{type(self).__name__} gives {self.output_rate} Hz alone, not {rate}")
         return self
+
+    def computing_in(self, dtype: str) -> Self:
+        """The system with another `compute_dtype`."""
+        # the field is a subclass's, so that a type checker does not find it here
+        return dataclasses.replace(self, **{"compute_dtype": dtype})
+
+    def input_shape(self, samples: int) -> jax.ShapeDtypeStruct:
+        """Of one item of what `extend` makes so many samples at output_rate of."""
+        heard = -(-samples * self.input_rate // self.output_rate)
+        return jax.ShapeDtypeStruct((1, heard), jnp.float32)
 
     @property
     def network(self) -> nn.Module:

@@ -112,7 +112,7 @@ class CausalSinc(nn.Module):
         taps = kernel[:, : 2 * width + 1]
         y = jax.lax.conv_general_dilated(
             with_past(self, x, 2 * width)[..., None],
-            taps.T[:, None],
+            jnp.asarray(taps.T[:, None]),
             (1,),
             "VALID",
             dimension_numbers=("NWC", "WIO", "NWC"),
@@ -181,7 +181,7 @@ class BbwexNet(StreamingSystem):
 
     def interpolate(self, inputs: jax.Array) -> jax.Array:
         """The sinc alone: see `StreamingSystem.interpolate`."""
-        return CausalSinc(self.ratio).apply({}, inputs)
+        return CausalSinc(self.ratio).bind({})(inputs)
 
     def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
         """The predicted "waveform"; the quantiser's noise is each sample's own, by its index."""

@@ -16,20 +16,30 @@ import jax.numpy as jnp
 
 from codecbwe_jax.codec.network import CodecNetwork
 from codecbwe_jax.codec.settings import INPUT_RATE, CodecSettings
-from codecbwe_jax.systems.base import Features, Params, Regression, Sampling
+from codecbwe_jax.systems.base import Features, Params, Sampling
+from codecbwe_jax.systems.tokens import TokenSystem
 from codecbwe_jax.weights.rules import Rule
 
 
 @dataclasses.dataclass(frozen=True)
-class Codec(CodecSettings, Regression):
+class Codec(CodecSettings, TokenSystem):
     """A codec; attributes as in `CodecSettings`."""
 
     torch_rules: ClassVar[tuple[Rule, ...]] = CodecNetwork.torch_rules
     input_rate: ClassVar[int] = INPUT_RATE
+    one_band: ClassVar[bool] = True
 
     @property
     def network(self) -> CodecNetwork:
         return CodecNetwork(self)
+
+    @property
+    def token_rate(self) -> int:
+        return INPUT_RATE // self.token_hop_length
+
+    @property
+    def features(self) -> int:
+        return self.backbone.size + self.semantic.size
 
     @property
     def receptive_field(self) -> int:
@@ -54,14 +64,12 @@ class Codec(CodecSettings, Regression):
         self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
     ) -> jax.Array:
         """Waveform `[B, n]` at 16 kHz -> reconstruction, one output hop for every token."""
-        return self.network.apply({"params": params}, self.pad(inputs))
+        return self.network.bind({"params": params})(self.pad(inputs))
 
     def decode(
         self, params: Params, tokens: jax.Array, lengths: jax.Array | None = None
     ) -> jax.Array:
-        """Tokens int32 `[B, T]` -> waveform `[B, T * output_hop_length]`; `lengths` as in
-        `CodecNetwork.decode`."""
-        return self.network.apply({"params": params}, tokens, lengths, method="decode")
+        return self.network.bind({"params": params}).decode(tokens, lengths)
 
     def predict(self, params: Params, batch: Mapping[str, jax.Array]) -> Features:
         """The "waveform" at the output rate, as long as the target or a hop shorter, and what was

@@ -47,10 +47,7 @@ def facts(system: System) -> Facts:
     from codecbwe_jax.systems.multiply_adds import multiply_adds
 
     shapes = system.shapes()
-    if system.takes == "tokens":
-        second = jax.ShapeDtypeStruct((1, system.token_rate), "int32")
-    else:
-        second = jax.ShapeDtypeStruct((1, system.input_rate), "float32")
+    second = system.input_shape(system.output_rate)
     return Facts(
         takes=system.takes,
         input_rate=system.input_rate,

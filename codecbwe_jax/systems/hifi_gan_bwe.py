@@ -45,7 +45,7 @@ class WaveNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = self._conv(self.channels, 1, 1, "conv_in")(x)
-        skips = 0.0
+        skips = jnp.zeros((), self.dtype)
         count = self.stacks * self.layers
         for i in range(count):
             dilation = self.dilation_base ** (i % self.layers)
@@ -153,7 +153,7 @@ class HifiGanBwe(Regression):
         """The network on an upsampled waveform: `[B, samples]` -> `[B, samples]`."""
         side = self.padding
         padded = jnp.pad(wide, ((0, 0), (side, side)))
-        y = self.network.apply({"params": params}, padded[..., None])[..., 0]
+        y = self.network.bind({"params": params})(padded[..., None])[..., 0]
         return jnp.tanh(y.astype(jnp.float32))[:, side : side + wide.shape[1]]
 
     def extend(

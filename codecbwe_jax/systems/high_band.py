@@ -181,7 +181,7 @@ class HighBand(Regression):
 
     def residual(self, params: Params, inputs: jax.Array) -> jax.Array:
         """The part that is added: `[B, n]`, n a multiple of the hop -> `[B, n * ratio]`."""
-        outputs = self.network.apply({"params": params}, self.features(inputs))
+        outputs = self.network.bind({"params": params})(self.features(inputs))
         return self.gain * self.synthesise(outputs)
 
     def synthesise(self, outputs: jax.Array) -> jax.Array:

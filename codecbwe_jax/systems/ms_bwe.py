@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,18 @@ from codecbwe_jax.weights.rules import Rule, under
 LADDER = (8000, 12000, 16000, 24000, 32000, 48000)
 GRID = LADDER[-1]
 RESAMPLER = "hann24"
+
+
+class Teacher(NamedTuple):
+    """The truth that stages are given in training.
+
+    Attributes:
+      spectrum: complex `[B, T, bins]`.
+      forced: bool `[B, stages]`: that stage is given it below its edge.
+    """
+
+    spectrum: jax.Array
+    forced: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +95,7 @@ class MsBwe(Regression):
             return self.n_fft // 2 + 1
         return math.ceil(rate / 2 * self.n_fft / GRID)
 
-    def network(self, stage: tuple[int, int]) -> ApBweNetwork:
+    def stage_network(self, stage: tuple[int, int]) -> ApBweNetwork:
         """Of one stage."""
         bins = (self.edge(stage[0]), self.edge(stage[1]))
         return ApBweNetwork(self.channels, self.layers, jnp.dtype(self.compute_dtype), bins)
@@ -120,7 +132,7 @@ class MsBwe(Regression):
         features = jax.eval_shape(lambda z: seen(z, self.phase_floor), spectrum)
         keys = jax.random.split(key, len(self.stages))
         return {
-            f"stage_{stage[0]}": fresh_variables(self.network(stage), k, *features)["params"]
+            f"stage_{stage[0]}": fresh_variables(self.stage_network(stage), k, *features)["params"]
             for stage, k in zip(self.stages, keys, strict=True)
         }
 
@@ -130,19 +142,14 @@ class MsBwe(Regression):
         return jnp.log(jnp.abs(z) + AMPLITUDE_FLOOR), z
 
     def cascade(
-        self,
-        params: Params,
-        spectrum: jax.Array,
-        truth: jax.Array | None = None,
-        forced: jax.Array | None = None,
+        self, params: Params, spectrum: jax.Array, teacher: Teacher | None = None
     ) -> jax.Array:
         """All stages.
 
         Args:
           params: of the stages.
           spectrum: complex `[B, T, bins]`; bins below the input's edge are kept as they are.
-          truth: true spectrum, for teacher forcing.
-          forced: bool `[B, stages]`: that stage is given the truth below its edge.
+          teacher: None: every stage is given what the one before gave.
 
         Returns:
           Complex `[B, T, bins]`, 0 above the output's edge.
@@ -151,12 +158,12 @@ class MsBwe(Regression):
         known = spectrum[..., : self.edge(self.input_rate)]
         for i, stage in enumerate(self.stages):
             given = known
-            if truth is not None:
-                true = truth[..., : known.shape[-1]]
-                given = jnp.where(forced[:, i, None, None], true, known)
+            if teacher:
+                true = teacher.spectrum[..., : known.shape[-1]]
+                given = jnp.where(teacher.forced[:, i, None, None], true, known)
             given = jnp.pad(given, ((0, 0), (0, 0), (0, bins - given.shape[-1])))
-            variables = {"params": params[f"stage_{stage[0]}"]}
-            out = self.network(stage).apply(variables, *seen(given, self.phase_floor))
+            network = self.stage_network(stage).bind({"params": params[f"stage_{stage[0]}"]})
+            out = network(*seen(given, self.phase_floor))
             new = polar(out["log_amplitude"], out["real"], out["imag"])
             known = jnp.concatenate([known, new], axis=-1)
         return jnp.pad(known, ((0, 0), (0, 0), (0, bins - known.shape[-1])))
@@ -177,11 +184,11 @@ class MsBwe(Regression):
         wide = resample(batch["input"], self.input_rate, GRID, RESAMPLER)
         samples = target.shape[1] * GRID // self.output_rate
         _, spectrum = self.analyse(wide[:, :samples])
-        truth = forced = None
+        teacher = None
         if self.teacher_samples:
             _, truth = self.analyse(resample(target, self.output_rate, GRID, RESAMPLER))
-            forced = self._forced(batch["index"])
-        spectrum = self.cascade(params, spectrum, truth, forced)
+            teacher = Teacher(truth, self._forced(batch["index"]))
+        spectrum = self.cascade(params, spectrum, teacher)
         waveform = istft(spectrum, self.n_fft, self.hop_length, self.win_length)
         return self._features(spectrum) | {
             "waveform": resample(waveform, GRID, self.output_rate, RESAMPLER)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import jax
 from jax.extend import core
@@ -42,16 +42,21 @@ def _in_equation(equation: core.JaxprEqn) -> int:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
-        left = equation.invars[0].aval.shape
-        return equation.outvars[0].aval.size * math.prod(left[axis] for axis in contracted)
+        left = _shape(equation.invars[0])
+        return math.prod(_shape(equation.outvars[0])) * math.prod(left[i] for i in contracted)
     if name == "conv_general_dilated":
-        kernel = equation.invars[1].aval
-        taps = kernel.size // kernel.shape[params["dimension_numbers"].rhs_spec[0]]
-        return equation.outvars[0].aval.size * taps // math.prod(params["lhs_dilation"])
+        kernel = _shape(equation.invars[1])
+        taps = math.prod(kernel) // kernel[params["dimension_numbers"].rhs_spec[0]]
+        return math.prod(_shape(equation.outvars[0])) * taps // math.prod(params["lhs_dilation"])
     inner = [_in_program(program) for program in _programs(params.values())]
     if name == "cond":
         return max(inner)
     return sum(inner) * (params["length"] if name == "scan" else 1)
+
+
+def _shape(operand: core.Var | core.Literal) -> tuple[int, ...]:
+    # products and convolutions are of arrays alone
+    return cast(jax.core.ShapedArray, operand.aval).shape
 
 
 def _later_in_program(program: core.Jaxpr) -> int:

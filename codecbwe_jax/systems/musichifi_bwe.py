@@ -176,7 +176,7 @@ class MusicHifiBwe(Regression):
     def residual(self, params: Params, waveform: jax.Array) -> jax.Array:
         """What the generator adds to the interpolated input, of whole frames."""
         mels = self.log_mel(params, waveform)
-        return self.network.apply({"params": params["generator"]}, mels)
+        return self.network.bind({"params": params["generator"]})(mels)
 
     def skip(self, waveform: jax.Array) -> jax.Array:
         """The interpolated input, `[B, n]` -> `[B, ceil(n * output_rate / input_rate)]`."""

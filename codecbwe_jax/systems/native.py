@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -16,13 +15,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from codecbwe_jax.codec.settings import INPUT_RATE, CodecSettings
+from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.decoders.backbones import BACKBONES, Backbone, backbone_settings
 from codecbwe_jax.decoders.network import AcousticDecoder, TokenDecoder, decoder_rules
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Levels, Precision, Rate, Size
 from codecbwe_jax.nn.fsq import Quantiser
-from codecbwe_jax.systems.base import Params, Regression, Sampling, System
+from codecbwe_jax.systems.base import Params, Sampling, System
+from codecbwe_jax.systems.tokens import TokenSystem
 from codecbwe_jax.weights.rules import Rule, under
 
 # Largest magnitude of the published 16 kHz heads.
@@ -30,7 +30,7 @@ CLIP_AT_16_KHZ = 100.0
 
 
 @dataclasses.dataclass(frozen=True)
-class NativeDecoder(Regression):
+class NativeDecoder(TokenSystem):
     """A decoder of a codec's tokens at a higher rate.
 
     Attributes:
@@ -45,8 +45,6 @@ class NativeDecoder(Regression):
 
     takes: ClassVar[Literal["waveform", "tokens"]] = "tokens"
     input_rate: ClassVar[int] = INPUT_RATE
-    # whether its head is one that others can start from
-    one_band: ClassVar[bool] = False
     # every system has its own ways; "scratch" takes nothing from the old head
     head_init: str
 
@@ -98,10 +96,6 @@ class NativeDecoder(Regression):
         )
 
     @property
-    def codebook_size(self) -> int:
-        return math.prod(self.levels)
-
-    @property
     def output_hop_length(self) -> int:
         """Output samples of each token."""
         return self.output_rate // self.token_rate
@@ -119,6 +113,11 @@ class NativeDecoder(Regression):
     @property
     def alignment(self) -> int:
         return self.token_hop_length
+
+    def input_shape(self, samples: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(
+            (1, -(-samples * self.token_rate // self.output_rate)), jnp.int32
+        )
 
     @property
     def example(self) -> tuple[jax.ShapeDtypeStruct]:
@@ -138,6 +137,8 @@ class NativeDecoder(Regression):
         Raises:
           UserError: if the other reads other tokens or has no such head.
         """
+        if not isinstance(other, TokenSystem):
+            raise UserError(f"{type(other).__name__} is neither a codec nor a native decoder")
         self.check_tokens(other)
         old = theirs["acoustic_decoder"]
         decoder = dict(fresh["acoustic_decoder"])
@@ -152,40 +153,17 @@ class NativeDecoder(Regression):
         }
 
     def _started_head(
-        self, other: System, old: Mapping[str, Any], fresh: Mapping[str, Any]
+        self, other: TokenSystem, old: Mapping[str, Any], fresh: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        if set(old) != {"linear"} or (isinstance(other, NativeDecoder) and not other.one_band):
+        if set(old) != {"linear"} or not other.one_band:
             raise UserError("a head can start from a linear head of one band only")
         n_fft = old["linear"]["bias"].shape[0] - 2
         return self.start_head(old["linear"], n_fft, other.output_rate, fresh)
 
-    def check_tokens(self, other: Any) -> None:
-        """Whether a codec's tokens, or those another decoder reads, are of this kind.
-
-        Raises:
-          UserError: if they are not.
-        """
-        if isinstance(other, CodecSettings):
-            theirs = (
-                other.levels,
-                other.backbone.size + other.semantic.size,
-                INPUT_RATE // other.token_hop_length,
-            )
-        elif isinstance(other, NativeDecoder):
-            theirs = other.levels, other.features, other.token_rate
-        else:
-            raise UserError(f"{type(other).__name__} is neither a codec nor a native decoder")
-        ours = self.levels, self.features, self.token_rate
-        for name, a, b in zip(("levels", "features", "token_rate"), ours, theirs, strict=True):
-            if a != b:
-                raise UserError(f"config.system.{name} is {a}; the codec's is {b}")
-
     def decode(
         self, params: Params, tokens: jax.Array, lengths: jax.Array | None = None
     ) -> jax.Array:
-        """Tokens int32 `[B, T]` -> waveform `[B, T * output_hop_length]`; `lengths` as in
-        `TokenDecoder`."""
-        return self.network.apply({"params": params}, tokens, lengths)
+        return self.network.bind({"params": params})(tokens, lengths)
 
     def extend(
         self, params: Params, inputs: jax.Array, sampling: Sampling | None = None

@@ -51,6 +51,8 @@ class NativeIstft(NativeDecoder):
     def start_head(
         self, old: Mapping[str, Any], n_fft: int, rate: int, fresh: Mapping[str, Any]
     ) -> Mapping[str, Any]:
+        if self.head_init == "scratch":
+            return fresh
         wanted = fresh["linear"]["bias"].shape[0] - 2
         linear = rescaled_head(old, self.output_rate / rate, wanted, self.head_init)
         return dict(fresh) | {"linear": linear}

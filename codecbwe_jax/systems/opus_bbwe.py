@@ -156,13 +156,13 @@ class AdaptiveConv(nn.Module):
         before = jnp.concatenate([before, kernels[:, :-1]], axis=1)
         remember(self, "kernel", kernels[:, -1:])
         joined = with_past(self, x, self.taps - 1)
-        views = [joined[:, k : k + samples] for k in range(self.taps)]
-        views = jnp.stack(views, axis=-1).reshape(batch, count, length, -1)
+        shifted = [joined[:, k : k + samples] for k in range(self.taps)]
+        views = jnp.stack(shifted, axis=-1).reshape(batch, count, length, -1)
         overlap = length // 2
         now = jnp.einsum("bfnk,bfko->bfno", views, kernels)
         old = jnp.einsum("bfnk,bfko->bfno", views[:, :, :overlap], before)
-        fade = 0.5 + 0.5 * np.cos(np.pi * (np.arange(overlap, dtype=np.float32) + 0.5) / overlap)
-        fade = fade.astype(np.float32)[:, None]
+        angles = np.pi * (np.arange(overlap, dtype=np.float32) + 0.5) / overlap
+        fade = (0.5 + 0.5 * np.cos(angles)).astype(np.float32)[:, None]
         crossed = fade * old + (1 - fade) * now[:, :, :overlap]
         return jnp.concatenate([crossed, now[:, :, overlap:]], axis=2).reshape(
             batch, samples, self.features
@@ -243,7 +243,7 @@ def filter_channels(x: jax.Array, filters: np.ndarray, stride: int) -> jax.Array
     columns = x.swapaxes(1, 2).reshape(batch * channels, samples, 1)
     y = jax.lax.conv_general_dilated(
         columns,
-        filters.T[:, None],
+        jnp.asarray(filters.T[:, None]),
         (stride,),
         "VALID",
         dimension_numbers=("NWC", "WIO", "NWC"),
@@ -321,7 +321,7 @@ class OpusBbwe(StreamingSystem):
 
     @property
     def network(self) -> OpusBbweNetwork:
-        return OpusBbweNetwork(self.size, tuple(self.taps), self.output_rate // self.input_rate)
+        return OpusBbweNetwork(self.size, self.taps, self.output_rate // self.input_rate)
 
     @property
     def lag(self) -> int:
@@ -334,8 +334,8 @@ class OpusBbwe(StreamingSystem):
 
     def interpolate(self, inputs: jax.Array) -> jax.Array:
         """The fixed interpolators alone: see `StreamingSystem.interpolate`."""
-        y = DoubleRate().apply({}, inputs[..., None])
-        return (y if self.output_rate == 32000 else ThreeHalvesRate().apply({}, y))[..., 0]
+        y = DoubleRate().bind({})(inputs[..., None])
+        return (y if self.output_rate == 32000 else ThreeHalvesRate().bind({})(y))[..., 0]
 
     @property
     def torch_constants(self) -> dict[str, np.ndarray]:

@@ -93,7 +93,7 @@ class StreamingSystem(Regression):
     ) -> jax.Array:
         """Waveform `[B, n]` at input_rate -> `[B, ceil(n * output_rate / input_rate)]`."""
         padded, kept = self.framed(inputs)
-        return self.network.apply({"params": params}, padded)[:, kept]
+        return self.network.bind({"params": params})(padded)[:, kept]
 
     def framed(self, inputs: jax.Array) -> tuple[jax.Array, slice]:
         """A whole waveform in whole frames, and where the output of the network without its lag is
