@@ -14,7 +14,7 @@ from codecbwe_jax.errors import warn
 def enable_cache() -> None:
     """Keep compiled programs in `~/.cache/codecbwe_jax`, or where `JAX_COMPILATION_CACHE_DIR`
     says. Where that cannot be written, it is said and done without."""
-    if jax.config.jax_compilation_cache_dir:
+    if jax.config.values["jax_compilation_cache_dir"]:
         return
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

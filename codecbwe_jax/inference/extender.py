@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,15 +64,20 @@ class BandwidthExtender:
         self._program: StreamProgram | None = None
 
     @classmethod
-    def load(cls, where: str | Path, **settings: Any) -> BandwidthExtender:
-        """Load a work folder, a converted or exported folder, or a baseline by name; `settings` are
-        those of the class.
+    def load(
+        cls,
+        where: str | Path,
+        chunk_seconds: float = BUCKETS[-1],
+        output_rate: int | None = None,
+    ) -> BandwidthExtender:
+        """Load a work folder, a converted or exported folder, or a baseline by name; the rest as
+        of the class.
 
         Raises:
           UserError: see `inference.model.load_model`.
         """
         enable_cache()
-        return cls(load_model(where), **settings)
+        return cls(load_model(where), chunk_seconds, output_rate=output_rate)
 
     def __call__(self, waveform: np.ndarray, rate: int) -> np.ndarray:
         """Extend a whole waveform.
@@ -236,13 +240,15 @@ def _joined(pieces: Iterable[tuple[np.ndarray, int]], fade: int) -> Iterator[np.
 
 def _mid_side(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Two channels as their mean and half difference; other numbers of channels as they are."""
+    matrix = np.array([[0.5, 0.5], [0.5, -0.5]], np.float32)
     for block in blocks:
-        yield block @ np.float32([[0.5, 0.5], [0.5, -0.5]]) if block.shape[1] == 2 else block
+        yield block @ matrix if block.shape[1] == 2 else block
 
 
 def _undone(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    matrix = np.array([[1, 1], [1, -1]], np.float32)
     for block in blocks:
-        yield block @ np.float32([[1, 1], [1, -1]]) if block.shape[1] == 2 else block
+        yield block @ matrix if block.shape[1] == 2 else block
 
 
 class _Counter:

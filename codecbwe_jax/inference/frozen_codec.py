@@ -30,19 +30,19 @@ class FrozenCodec(TokenDecoder):
     Args, raises: as `TokenDecoder`; the model's system is a `Codec`.
     """
 
-    kinds = (Codec,)
-    what = "codec"
+    system: Codec
 
     def __init__(
         self, model: Model, window_seconds: float = WINDOW_SECONDS, batch_size: int = 1
     ) -> None:
+        if not isinstance(model.system, Codec):
+            raise UserError(f"{model.name} is a {type(model.system).__name__}, not a codec")
         super().__init__(model, window_seconds, batch_size)
-        network = self.system.network
-        self._encode = jax.jit(lambda p, x, n: network.apply({"params": p}, x, n, method="encode"))
-        s = self.system
+        s, network = self.system, self.system.network
+        self._encode = jax.jit(lambda p, x, n: network.bind({"params": p}).encode(x, n))
         # a whole item may end with frames that fill no token
         self._sizes = [s.window(b) + (s.pooling - 1) * s.hop_length for b in self._buckets]
-        self._latents = jax.jit(lambda p, x: network.apply({"params": p}, x, method="latents"))
+        self._latents = jax.jit(lambda p, x: network.bind({"params": p}).latents(x))
 
     def encode(self, waveform: np.ndarray) -> np.ndarray:
         """Waveform `[samples]` at 16 kHz -> tokens int32 `[frames]`.

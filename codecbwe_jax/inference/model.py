@@ -228,6 +228,7 @@ def write_folder(
         shutil.copymode(partial / "config.json", partial / "model.safetensors")
 
 
-def _transformers_config(system: systems.System) -> dict[str, Any]:
-    is_theirs = isinstance(system, Codec) and transformers.covers(system)
-    return transformers.config_of(system) if is_theirs else {}
+def _transformers_config(system: System) -> dict[str, Any]:
+    if isinstance(system, Codec) and transformers.covers(system):
+        return transformers.config_of(system)
+    return {}

@@ -14,7 +14,7 @@ from codecbwe_jax.inference.streaming import StreamingExtender
 # bytes read at once at most; a pipe gives what it has
 READ = 1 << 16
 # how samples lie in the pipe: little-endian, one channel
-FORMATS = {"PCM_16": np.dtype("<i2"), "FLOAT": np.dtype("<f4")}
+FORMATS: dict[str, np.dtype] = {"PCM_16": np.dtype("<i2"), "FLOAT": np.dtype("<f4")}
 
 
 def extend_pipe(model: str, source: int, target: int, subtype: str = "PCM_16") -> None:

@@ -170,19 +170,25 @@ class StreamingExtender:
             self._state, self._phase, self._unheard = self.program.begin(), "warming", 0
         if not self._wanted and self._phase == "warming":
             self._phase = "plain"
-        phase = self._phase
-        wide = self._extended(frames, count) if phase != "plain" else None
-        plain = self._plain(frames) if phase != "wide" or not self._wanted else None
+        if self._phase == "plain":
+            out = self._plain(frames)
+        elif self._phase == "wide" and self._wanted:
+            out = self._extended(frames, count)
+        else:
+            out = self._changing(self._extended(frames, count), self._plain(frames))
         self._recent = np.concatenate([self._recent, frames])[-len(self._recent) :]
-        if phase == "wide" and not self._wanted:
+        return out
+
+    def _changing(self, wide: np.ndarray, plain: np.ndarray) -> np.ndarray:
+        """A frame while the switch is being moved: off, or on after a network's warm-up."""
+        if self._phase == "wide":
             self._phase = "plain"
             return wide + self._fade * (plain - wide)
-        if phase == "warming":
-            self._unheard += 1
-            if self._unheard > self._warm_up:
-                self._phase = "wide"
-                return plain + self._fade * (wide - plain)
-        return wide if phase == "wide" else plain
+        self._unheard += 1
+        if self._unheard <= self._warm_up:
+            return plain
+        self._phase = "wide"
+        return plain + self._fade * (wide - plain)
 
     def _extended(self, frames: np.ndarray, count: int) -> np.ndarray:
         self._state, out = self.program.steps[count](self._state, frames)

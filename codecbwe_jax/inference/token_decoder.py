@@ -25,8 +25,7 @@ from codecbwe_jax.inference.blocks import Buffer
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.model import Model, content_hash, hash_of, load_model
 from codecbwe_jax.inference.windows import Windows, zeros_after
-from codecbwe_jax.systems.codec import Codec
-from codecbwe_jax.systems.native import NativeDecoder
+from codecbwe_jax.systems.tokens import TokenSystem
 
 # Context on both sides of what a window contributes: the acoustic encoder's reach is 0.58 s.
 CONTEXT_SECONDS = 1.0
@@ -35,13 +34,13 @@ WINDOW_SECONDS = 30.0
 BUCKETS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0)
 
 
-def codebook_hash(system: Codec | NativeDecoder, params: Any) -> str:
+def codebook_hash(system: TokenSystem, params: Any) -> str:
     """Name of a codebook: a hash of the way from a token to latents. Decoders of one codebook read
     each other's tokens."""
     return hash_of({"levels": system.levels}, params["quantizer"]["project_out"])
 
 
-def in_compute_dtype(system: Codec | NativeDecoder, params: Any) -> Any:
+def in_compute_dtype(system: TokenSystem, params: Any) -> Any:
     """Parameters for running, not for training: in bfloat16 where the network computes in it.
 
     What the network computes in float32 (`CodecNetwork`, heads) keeps float32 kernels, and so do
@@ -75,29 +74,27 @@ class TokenDecoder:
       UserError: if the model reads no tokens, or the window leaves no room between its contexts.
     """
 
-    kinds: tuple[type, ...] = (Codec, NativeDecoder)
-    what = "decoder of tokens"
-
     def __init__(
         self, model: Model, window_seconds: float = WINDOW_SECONDS, batch_size: int = 1
     ) -> None:
-        if not isinstance(model.system, self.kinds):
-            raise UserError(f"{model.name} is a {type(model.system).__name__}, not a {self.what}")
+        system = model.system
+        if not isinstance(system, TokenSystem):
+            raise UserError(f"{model.name} is a {type(system).__name__}, not a decoder of tokens")
         if window_seconds < 3 * CONTEXT_SECONDS:
             raise UserError(f"a window of {window_seconds} s; {3 * CONTEXT_SECONDS} s or more")
-        self.system = model.system
-        running = in_compute_dtype(model.system, model.params)
+        self.system = system
+        running = in_compute_dtype(system, model.params)
         self.params = jax.device_put(running)
         # in float32, what was read need not stay beside what is on the device
         same = running is model.params
         self.model = dataclasses.replace(model, params=self.params) if same else model
-        rate = INPUT_RATE / self.system.token_hop_length
+        rate = INPUT_RATE / system.token_hop_length
         self._windows = Windows(
             round(window_seconds * rate), round(CONTEXT_SECONDS * rate), batch_size
         )
         seconds = [b for b in BUCKETS if b < window_seconds]
         self._buckets = [*(round(b * rate) for b in seconds), self._windows.length]
-        self._decode = jax.jit(self.system.decode)
+        self._decode = jax.jit(system.decode)
 
     @classmethod
     def load(
@@ -121,9 +118,8 @@ class TokenDecoder:
         """
         enable_cache()
         model = load_model(where).sampled(sampling)
-        if isinstance(model.system, cls.kinds):
-            system = dataclasses.replace(model.system, compute_dtype=compute_dtype)
-            model = dataclasses.replace(model, system=system)
+        if isinstance(model.system, TokenSystem):
+            model = dataclasses.replace(model, system=model.system.computing_in(compute_dtype))
         return cls(model, window_seconds, batch_size)
 
     @functools.cached_property
