@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 State = dict[str, dict[str, jax.Array]]
+
+
+class Figures(NamedTuple):
+    """What a balancer finds of a loss.
+
+    Attributes:
+      norm: mean norm of its gradient.
+      scale: factor on it in the mix.
+    """
+
+    norm: jax.Array
+    scale: jax.Array | float
 
 
 def initial_state(names: Mapping[str, Any]) -> State:
@@ -26,7 +38,7 @@ def balance(
     rescale: bool = True,
     epsilon: float = 1e-12,
     mean_over_devices: Callable[[jax.Array], jax.Array] = lambda x: x,
-) -> tuple[jax.Array, State, dict[str, dict[str, jax.Array | float]]]:
+) -> tuple[jax.Array, State, dict[str, Figures]]:
     """Mix gradients so that each has its share of the total, whatever its loss's unit.
 
     Args:
@@ -41,7 +53,7 @@ def balance(
       mean_over_devices: averages norms over data-parallel devices.
 
     Returns:
-      (mixed gradient, new state, for each loss its mean "norm" and the "scale" of its gradient).
+      (mixed gradient, new state, figures of each loss).
     """
     share = sum(weights[name] for name in gradients)
     new_state, figures = {}, {}
@@ -56,6 +68,6 @@ def balance(
         new_state[name] = {"total": total, "fix": fix}
         average = total / fix
         scale = weights[name] / share * total_norm / (epsilon + average)
-        figures[name] = {"norm": average, "scale": scale if rescale else weights[name]}
-    mixed = sum(figures[name]["scale"] * gradient for name, gradient in gradients.items())
+        figures[name] = Figures(average, scale if rescale else weights[name])
+    mixed = sum(figures[name].scale * gradient for name, gradient in gradients.items())
     return mixed, {**state, **new_state}, figures

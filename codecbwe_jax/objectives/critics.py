@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from flax import linen as nn
 
@@ -51,7 +51,7 @@ def _plain(network: type[nn.Module], *fixed: str) -> Critic:
     return Critic(network, network, fixed)
 
 
-def _spectral(sees: str) -> Critic:
+def _spectral(sees: Literal["amplitude", "phase"]) -> Critic:
     make = functools.partial(MultiResolutionDiscriminator, sees)
     return Critic(make, MultiResolutionDiscriminator, ("sees",))
 

@@ -220,8 +220,8 @@ class Gan:
         variables = self._variables(params, name)
         state = [collection for collection in variables if collection != "params"]
         judged, moved = self.critics[name].apply(variables, both, mutable=state)
-        scores = zip(*(jnp.split(score, 2) for score, _ in judged), strict=True)
-        loss = self.discriminator_loss(*scores, self.settings.reduction)
+        of_real, of_fake = zip(*(jnp.split(score, 2) for score, _ in judged), strict=True)
+        loss = self.discriminator_loss(of_real, of_fake, self.settings.reduction)
         weighted = self.settings.critics[name].weight * loss
         updates = {state_of(name): context.mean(moved)} if state else {}
         return weighted, Report({"adversarial": loss}, updates)
@@ -334,5 +334,5 @@ class Gan:
         )
         fixed = sum(weights[n] * v for n, v in values.items() if n not in balanced)
         loss = fixed + jnp.vdot(jax.lax.stop_gradient(mixed), waveform) / items
-        norms = {f"{name}/gradient_norm": f["norm"] for name, f in figures.items()}
+        norms = {f"{name}/gradient_norm": f.norm for name, f in figures.items()}
         return loss, Report(values | norms, {"balancer": state})

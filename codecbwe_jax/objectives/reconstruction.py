@@ -16,12 +16,13 @@ Reconstruction = Callable[..., jax.Array]
 
 
 def _phase(predicted: Features, target: Features, system: System) -> jax.Array:
-    return sum(spectral.phase_losses(target["phase"], predicted["phase"]).values())
+    losses = spectral.phase_losses(target["phase"], predicted["phase"])
+    return sum(losses.values(), jnp.float32(0))
 
 
 def _log_mel(p: Features, t: Features, system: System, **settings: Any) -> jax.Array:
-    settings = mel.MelSettings(system.output_rate, **settings)
-    return mel.log_mel_l1(t["waveform"], p["waveform"], settings)
+    made = mel.MelSettings(system.output_rate, **settings)
+    return mel.log_mel_l1(t["waveform"], p["waveform"], made)
 
 
 def _upper_band_mel(

@@ -277,15 +277,15 @@ def encodec_balancer(case: Case) -> dict[str, Any]:
             before = state
             mixed, state, figures = step_by(gradients, state)
             results[f"{prefix}.out_grad"] = mixed
-            total = sum(f["norm"] for f in figures.values())
+            total = sum(f.norm for f in figures.values())
             for n, found in figures.items():
                 # what a step adds to its running sum
                 norm = state[n]["total"] - settings["ema_decay"] * before[n]["total"]
                 monitored = {
                     "norm": norm,
-                    "avg_norm": found["norm"],
-                    "scale": found["scale"],
-                    "ratio": found["norm"] / total,
+                    "avg_norm": found.norm,
+                    "scale": found.scale,
+                    "ratio": found.norm / total,
                 }
                 results |= {f"{prefix}.{key}.{n}": value for key, value in monitored.items()}
     return {name: value for name, value in results.items() if name in case.io}
