@@ -158,6 +158,8 @@ class System(abc.ABC):
 
     def computing_in(self, dtype: str) -> Self:
         """The system with another `compute_dtype`."""
+        if dtype == self.compute_dtype:
+            return self
         # the field is a subclass's, so that a type checker does not find it here
         return dataclasses.replace(self, **{"compute_dtype": dtype})
 

@@ -43,11 +43,10 @@ def join(
     Raises:
       UserError: if some of the three are given but not all, or the others cannot be reached.
     """
-    given = (coordinator, processes, process)
-    if all(value is None for value in given):
+    if coordinator is None and processes is None and process is None:
         if not detected(os.environ):
             return
-    elif None in given or not 0 <= process < processes or ":" not in coordinator:
+    elif not _together(coordinator, processes, process):
         raise UserError(
             "--coordinator=HOST:PORT, --processes=N and --process=I (from 0 to N-1) go together"
         )
@@ -56,6 +55,13 @@ def join(
     except (RuntimeError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(f"cannot join the other processes of this run: {first}") from None
+
+
+def _together(coordinator: str | None, processes: int | None, process: int | None) -> bool:
+    """Whether the three are all given, and one of so many processes is meant."""
+    if coordinator is None or processes is None or process is None:
+        return False
+    return ":" in coordinator and 0 <= process < processes
 
 
 def detected(environment: Mapping[str, str]) -> bool:
@@ -106,7 +112,7 @@ def on_leader(work: Callable[[], T]) -> T:
     """
     if jax.process_count() == 1:
         return work()
-    answer = {}
+    answer: dict[str, Any] = {}
     if is_leader():
         try:
             answer = {"value": work()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,9 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.objectives.turn import Batch
 from codecbwe_jax.systems import check_hears
-from codecbwe_jax.systems.base import System
+from codecbwe_jax.systems.base import Params, System
 from codecbwe_jax.systems.codec import Codec
+from codecbwe_jax.systems.native import NativeDecoder
 
 Tree = Any
 
@@ -59,6 +60,18 @@ class CodecInput:
         return rest | inputs | {"tokens": of_segment(tokens, first)}
 
 
+class Source(NamedTuple):
+    """What a run hears through a codec.
+
+    Attributes:
+      inputs: how its inputs are made.
+      codec: that makes them, with its parameters.
+    """
+
+    inputs: CodecInput
+    codec: FrozenCodec
+
+
 def round_trip(codec: Codec, params: Tree, heard: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Encode and decode windows as they are, nothing padded; no gradient flows.
 
@@ -75,7 +88,7 @@ def round_trip(codec: Codec, params: Tree, heard: jax.Array) -> tuple[jax.Array,
     def run(params: Tree, heard: jax.Array) -> tuple[jax.Array, jax.Array]:
         tokens = _encode(codec, params, heard)
         # between barriers XLA fuses the same operations whatever stands around them
-        decoded = codec.network.apply({"params": params}, tokens, method="decode")
+        decoded = codec.decode(params, tokens)
         return tokens, jax.lax.optimization_barrier(decoded)
 
     tokens, decoded = _reproducibly(run, params, heard)
@@ -90,7 +103,7 @@ def encode(codec: Codec, params: Tree, heard: jax.Array) -> jax.Array:
 
 def _encode(codec: Codec, params: Tree, heard: jax.Array) -> jax.Array:
     params, heard = jax.lax.optimization_barrier((params, heard))
-    tokens = codec.network.apply({"params": params}, heard, method="encode")
+    tokens = codec.network.bind({"params": params}).encode(heard)
     return jax.lax.optimization_barrier(tokens)
 
 
@@ -106,13 +119,13 @@ def _reproducibly(run: Callable[..., Tree], params: Tree, heard: jax.Array) -> T
     return jax.lax.platform_dependent(params, heard, cpu=one_by_one, default=run)
 
 
-def load(config: ConfigDict, system: System) -> tuple[CodecInput, FrozenCodec] | tuple[None, None]:
-    """The codec that `config.data.input` asks for, as `open_codec`; (None, None) for "lowpass".
+def load(config: ConfigDict, system: System) -> Source | None:
+    """The codec that `config.data.input` asks for, as `open_codec`; None for "lowpass".
 
     Raises:
       UserError: as `wants_codec` and `open_codec`.
     """
-    return open_codec(config, system) if wants_codec(config, system) else (None, None)
+    return open_codec(config, system) if wants_codec(config, system) else None
 
 
 def wants_codec(config: ConfigDict, system: System) -> bool:
@@ -129,13 +142,13 @@ def wants_codec(config: ConfigDict, system: System) -> bool:
 
 def check_follows(system: System, codec: Codec) -> None:
     """Raise UserError if a system cannot follow a codec: not its tokens, or not its rate."""
-    if system.takes == "tokens":
+    if isinstance(system, NativeDecoder):
         system.check_tokens(codec)
     else:
         check_hears(system, codec)
 
 
-def open_codec(config: ConfigDict, system: System) -> tuple[CodecInput, FrozenCodec]:
+def open_codec(config: ConfigDict, system: System) -> Source:
     """How the codec that `config.data.codec` names makes a system's pairs, and the codec itself.
 
     Raises:
@@ -146,8 +159,7 @@ def open_codec(config: ConfigDict, system: System) -> tuple[CodecInput, FrozenCo
         raise UserError("config.data.codec is empty: give --config.data.codec=FOLDER, a codec's")
     codec = FrozenCodec.load(data.codec, data.codec_dtype)
     check_follows(system, codec.system)
-    token_rate = INPUT_RATE // codec.system.token_hop_length
-    tokens = round(data.chunk_seconds * token_rate)
+    tokens = round(data.chunk_seconds * codec.system.token_rate)
     settings = codec_pairs.CodecPairSettings(
         codec.content_hash,
         codec.system.compute_dtype,
@@ -155,14 +167,24 @@ def open_codec(config: ConfigDict, system: System) -> tuple[CodecInput, FrozenCo
         system.output_rate,
         data.segment_samples,
         tokens,
-        token_rate,
+        codec.system.token_rate,
         codec.system.window(tokens),
         codec.system.output_rate,
         system.takes,
         data.balance_speakers,
         config.train.seed,
     )
-    return CodecInput(codec.system, settings), codec
+    return Source(CodecInput(codec.system, settings), codec)
+
+
+def in_step(
+    config: ConfigDict, source: Source | None
+) -> tuple[CodecInput | None, dict[str, Params]]:
+    """What makes inputs in the step, and the frozen parameters that it does so with: nothing but
+    for `config.data.input` "codec_online"."""
+    if source is None or config.data.input != "codec_online":
+        return None, {}
+    return source.inputs, {"codec": source.codec.params}
 
 
 def hear(codec: FrozenCodec, system: System) -> Callable[[np.ndarray, int], np.ndarray]:
@@ -180,9 +202,15 @@ def with_codebook(params: Tree, system: System, codec: FrozenCodec) -> Tree:
 
 def cache_key(chunks: Sequence[Recording], settings: codec_pairs.CodecPairSettings) -> str:
     """Hash of what a cache's records depend on: chunks, codec and compute type."""
-    free = {"segment_samples": 0, "takes": "waveform", "balance_speakers": False, "seed": 0}
-    one_rate = {"output_rate": settings.encoder_rate}  # tokens do not depend on the target's
-    return pipeline.fingerprint(chunks, dataclasses.replace(settings, **free, **one_rate), 0)
+    kept = dataclasses.replace(
+        settings,
+        output_rate=settings.encoder_rate,  # tokens do not depend on the target's
+        segment_samples=0,
+        takes="waveform",
+        balance_speakers=False,
+        seed=0,
+    )
+    return pipeline.fingerprint(chunks, kept, 0)
 
 
 def make_pairs(

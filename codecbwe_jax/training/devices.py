@@ -6,6 +6,7 @@ no leading device axis. Which of the two is a word in the config (`config.train.
 
 from __future__ import annotations
 
+import abc
 import collections
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -18,18 +19,30 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.training.optimizers import Share
 from codecbwe_jax.training.shared_optimizer import part_size, parts, shared, whole
 
 AXIS = "devices"
 # the part of a training state that devices may share
 SHARED = "optimizers"
 Tree = Any
-# (state, batch, key, frozen parameters, mean over devices) -> (state, metrics)
-Step = Callable[[Tree, Tree, jax.Array, Tree, Callable[[Tree], Tree]], tuple[Tree, Tree]]
 # (replicated tree, batch) -> rows
 Rows = Callable[[Tree, Tree], Tree]
-MappedStep = Callable[[Tree, Tree, jax.Array, Tree], tuple[Tree, Tree]]
+# (state, batch, key, frozen parameters) -> (state, metrics), which can be lowered too
+MappedStep = jax.stages.Wrapped
+
+
+class Step(Protocol):
+    """What is mapped: (state, batch, key, frozen parameters, mean over devices) -> (state,
+    metrics)."""
+
+    def __call__(
+        self,
+        state: Tree,
+        batch: Tree,
+        key: jax.Array,
+        frozen: Tree,
+        mean: Callable[[Tree], Tree],
+    ) -> tuple[Tree, Tree]: ...
 
 
 def mean(tree: Tree) -> Tree:
@@ -37,52 +50,11 @@ def mean(tree: Tree) -> Tree:
     return jax.lax.pmean(tree, AXIS)
 
 
-class DeviceMapping(Protocol):
+class DeviceMapping(abc.ABC):
     """A way to run a step on every device of all processes.
 
-    Attributes:
-      count: devices of all processes; this one holds its own part of them.
-      share: makes of an optimiser one whose state the devices share, if they do.
-    """
-
-    count: int
-    share: Share
-
-    def map_step(self, step: Step) -> MappedStep:
-        """Compile a step; the state is donated. The batch is divided, the rest replicated."""
-
-    def map_rows(self, function: Rows) -> Rows:
-        """Compile a function of a replicated tree and a divided batch; its rows come back whole, as
-        NumPy arrays."""
-
-    def place(self, state: Tree) -> Tree:
-        """Copy a host state to every device."""
-
-    def fetch(self, tree: Tree) -> Tree:
-        """One device's copy of a replicated tree, as NumPy arrays."""
-
-    def place_state(self, state: Tree) -> Tree:
-        """Put a training state on the devices: copies, and parts of what they share."""
-
-    def fetch_state(self, state: Tree, shapes: Tree) -> Tree:
-        """A training state, of the shapes that it had, as NumPy arrays. All processes call it."""
-
-    def shapes(self, tree: Tree) -> Tree:
-        """Shapes of what `place` gives, of a tree of shapes."""
-
-    def state_shapes(self, state: Tree) -> Tree:
-        """Shapes of what `place_state` gives, of a tree of shapes."""
-
-    def shapes_divided(self, batch: Tree) -> Tree:
-        """Shapes of what `divide` gives, of a tree of shapes."""
-
-    def divide(self, batch: Mapping[str, np.ndarray]) -> Tree:
-        """Put this process's part of a batch on its devices, each with its own."""
-
-
-class _Sharing:
-    """How a training state is kept, whatever the mapping: `state["optimizers"]` in parts, if the
-    devices share it, the rest in copies.
+    A training state is kept in copies, but for `state["optimizers"]` if the devices share it: each
+    then has its part.
 
     Args:
       count: devices of all processes.
@@ -93,16 +65,53 @@ class _Sharing:
     def __init__(self, count: int, own: list[int], sharing: bool) -> None:
         self.count, self.own, self.sharing = count, own, sharing
 
+    @abc.abstractmethod
+    def map_step(self, step: Step) -> MappedStep:
+        """Compile a step; the state is donated. The batch is divided, the rest replicated."""
+
+    @abc.abstractmethod
+    def map_rows(self, function: Rows) -> Rows:
+        """Compile a function of a replicated tree and a divided batch; its rows come back whole, as
+        NumPy arrays."""
+
+    @abc.abstractmethod
+    def place(self, state: Tree) -> Tree:
+        """Copy a host state to every device."""
+
+    @abc.abstractmethod
+    def fetch(self, tree: Tree) -> Tree:
+        """One device's copy of a replicated tree, as NumPy arrays."""
+
+    @abc.abstractmethod
+    def divide(self, batch: Mapping[str, np.ndarray]) -> Tree:
+        """Put this process's part of a batch on its devices, each with its own."""
+
+    @abc.abstractmethod
+    def shapes(self, state: Tree) -> Tree:
+        """Shapes of what `place` gives, of a tree of shapes."""
+
+    @abc.abstractmethod
+    def shapes_divided(self, batch: Tree) -> Tree:
+        """Shapes of what `divide` gives, of a tree of shapes."""
+
+    @abc.abstractmethod
+    def _place_parts(self, rows: np.ndarray) -> jax.Array:
+        """Give each device of this process its row."""
+
     def share(self, transformation: optax.GradientTransformation) -> optax.GradientTransformation:
+        """Make of an optimiser one whose state the devices share, if they do."""
         return shared(transformation, AXIS, self.count) if self.sharing else transformation
 
     def place_state(self, state: Tree) -> Tree:
+        """Put a training state on the devices: copies, and parts of what they share."""
+
         def part(x: np.ndarray) -> jax.Array:
             return self._place_parts(parts(np.asarray(x), self.count)[self.own])
 
         return self._apply(state, self.place, part)
 
     def fetch_state(self, state: Tree, shapes: Tree) -> Tree:
+        """A training state, of the shapes that it had, as NumPy arrays. All processes call it."""
         if not self.sharing:
             return self.fetch(state)
         copies = {k: v for k, v in state.items() if k != SHARED}
@@ -115,13 +124,15 @@ class _Sharing:
         return self.fetch(copies) | {SHARED: jax.tree.map(gathered, state[SHARED], shapes[SHARED])}
 
     def state_shapes(self, state: Tree) -> Tree:
+        """Shapes of what `place_state` gives, of a tree of shapes."""
+
         def part(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
             rows = (len(self.own), part_size(x.size, self.count))
             return jax.ShapeDtypeStruct(rows, x.dtype)
 
         return self._apply(state, self.shapes, part)
 
-    def _apply(self, state: Tree, copy: Callable[[Tree], Tree], part: Callable) -> Tree:
+    def _apply(self, state: Tree, copy: Callable[[Tree], Tree], part: Callable[..., Tree]) -> Tree:
         if not self.sharing:
             return copy(state)
         copies = copy({k: v for k, v in state.items() if k != SHARED})
@@ -129,7 +140,7 @@ class _Sharing:
         return copies | {SHARED: divided}
 
 
-class Pmap(_Sharing):
+class Pmap(DeviceMapping):
     """`jax.pmap` with a leading axis of this process's devices in state and batch."""
 
     def __init__(self, devices: list[jax.Device], sharing: bool = False) -> None:
@@ -187,7 +198,7 @@ class Pmap(_Sharing):
         return jax.device_put(parts, self.sharding)
 
 
-class ShardMap(_Sharing):
+class ShardMap(DeviceMapping):
     """`jax.jit(jax.shard_map(...))` over a one-dimensional mesh."""
 
     def __init__(self, devices: list[jax.Device], sharing: bool = False) -> None:
@@ -287,7 +298,7 @@ def described() -> str:
     return text + (f" in {jax.process_count()} processes" if jax.process_count() > 1 else "")
 
 
-MAPPINGS = {"pmap": Pmap, "shard_map": ShardMap}
+MAPPINGS: dict[str, type[Pmap] | type[ShardMap]] = {"pmap": Pmap, "shard_map": ShardMap}
 
 
 def build(

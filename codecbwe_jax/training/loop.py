@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import json
 import time
@@ -20,9 +19,9 @@ from codecbwe_jax.config import save_config
 from codecbwe_jax.data import pipeline, recordings
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.evaluation import evaluators
-from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import Model, load_model
 from codecbwe_jax.objectives.turn import Average, Objective
+from codecbwe_jax.systems.base import System
 from codecbwe_jax.training import (
     cluster,
     codec_input,
@@ -66,12 +65,12 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
 def _train(
     config: ConfigDict,
     workdir: Path,
-    system: systems.System,
+    system: System,
     objective: Objective,
     mapping: devices.DeviceMapping,
 ) -> dict[str, float]:
     # 1. What the network hears, and what it is made of
-    source, codec = codec_input.load(config, system)
+    source = codec_input.load(config, system)
     frozen_parts = parts.load(config, system)
     profile = Profile(config.profile.steps, workdir / "tensorboard")
 
@@ -80,10 +79,10 @@ def _train(
         lambda: find_recordings(config, system.output_rate, workdir)
     )
     if source:
-        make = codec_input.make_pairs(config, train_set, source)
+        make = codec_input.make_pairs(config, train_set, source.inputs)
     else:
         make = pipeline.MakePair(train_set, pair_settings(config, system))
-    hear = codec_input.hear(codec, system) if codec else None
+    hear = codec_input.hear(source.codec, system) if source else None
     sampling = config.sampling.to_dict()
     judges = evaluators.build(system, valid_set, config.evaluators, hear, sampling)
     print(devices.described(), flush=True)
@@ -110,15 +109,15 @@ def _train(
         if changed:
             print(f"changed since then: {changed}", flush=True)
     else:
-        _start(state, config, objective, system, codec)
+        _start(state, config, objective, system, source)
     del stored
     skipped_before = int(state["skipped"])
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), state)
     state = mapping.place_state(state)
-    online = source if source and config.data.input == "codec_online" else None
+    online, of_codec = codec_input.in_step(config, source)
     whole = parts.params(frozen_parts)
-    frozen = mapping.place(whole | ({"codec": codec.params} if online else {}))
-    del codec, hear  # each device holds its copy; this would be one more on the first
+    frozen = mapping.place(whole | of_codec)
+    del source, of_codec, hear  # each device holds its copy; this would be one more on the first
 
     # 4. Outlets
     cluster.on_leader(lambda: save_config(config, workdir))
@@ -128,7 +127,7 @@ def _train(
 
     def evaluate(at: int, names: list[str]) -> dict[str, float]:
         params = _running_params(mapping, state, objective) | whole
-        figures = {}
+        figures: dict[str, float] = {}
         for name in names:
             values = {f"{name}/{k}": v for k, v in judges[name].run(params)}
             outlets.write(at, values)
@@ -220,15 +219,15 @@ def starting_model(config: ConfigDict, name: str) -> Model:
     """
     system = systems.build(config.system)
     objective = objectives.build(system, config.objective)
-    _, codec = codec_input.load(config, system)
+    source = codec_input.load(config, system)
     key = jax.random.key(config.train.seed)
     state, _ = fresh_state(config, objective, key)
-    _start(state, config, objective, system, codec)
+    _start(state, config, objective, system, source)
     whole = state["params"][objective.generator] | parts.params(parts.load(config, system))
     return Model(name, system, whole, {})
 
 
-def pair_settings(config: ConfigDict, system: systems.System) -> pipeline.PairSettings:
+def pair_settings(config: ConfigDict, system: System) -> pipeline.PairSettings:
     """How a run makes pairs of recordings.
 
     Raises:
@@ -288,16 +287,16 @@ def _start(
     state: dict[str, Any],
     config: ConfigDict,
     objective: Objective,
-    system: systems.System,
-    codec: FrozenCodec | None,
+    system: System,
+    source: codec_input.Source | None,
 ) -> None:
     """Give a fresh state what it takes from elsewhere: the codec's codebook, trained weights."""
     group, where = objective.generator, config.train.init_from
     params = state["params"][group]
-    if codec:
-        params = codec_input.with_codebook(params, system, codec)
+    if source:
+        params = codec_input.with_codebook(params, system, source.codec)
     if where:
-        trained = codec.model if codec and where == "codec" else load_model(where)
+        trained = source.codec.model if source and where == "codec" else load_model(where)
         params = _started_from(trained, params, system)
         print(f"{group} starts from {trained.name}", flush=True)
     state["params"][group] = params
@@ -306,15 +305,15 @@ def _start(
             state["ema"][name] = jax.tree.map(np.copy, params)
 
 
-def _started_from(model: Model, fresh: Any, system: systems.System) -> Any:
+def _started_from(model: Model, fresh: Any, system: System) -> Any:
     """The parameters of a trained model, or what they give for another system."""
-    params = {name: p for name, p in model.params.items() if name not in model.system.parts}
-    if model.system != dataclasses.replace(system, compute_dtype=model.system.compute_dtype):
-        try:
-            params = system.start_from(fresh, model.system, model.params)
-        except UserError as error:
-            raise UserError(f"config.train.init_from, {model.name}: {error}") from None
-    return jax.device_get(params)
+    if model.system == system.computing_in(model.system.compute_dtype):
+        own = {name: p for name, p in model.params.items() if name not in model.system.parts}
+        return jax.device_get(own)
+    try:
+        return jax.device_get(system.start_from(fresh, model.system, model.params))
+    except UserError as error:
+        raise UserError(f"config.train.init_from, {model.name}: {error}") from None
 
 
 def _optimizer_settings(config: ConfigDict, group: str) -> Any:
@@ -328,7 +327,7 @@ def compiled_steps(
     transforms: dict[str, Any],
     mapping: devices.DeviceMapping,
     source: codec_input.CodecInput | None = None,
-) -> Callable[[int], Callable]:
+) -> Callable[[int], devices.MappedStep]:
     """step number -> mapped step; one is compiled for each set of active turns.
 
     With a source, its codec runs in the step, on the frozen parameters that the step is given.
@@ -336,9 +335,9 @@ def compiled_steps(
     prepare = {"prepare": lambda f, batch: source.prepare(f["codec"], batch)} if source else {}
     moving = averages(config, objective)
     rates = {g: optimizers.learning_rate(_optimizer_settings(config, g)) for g in transforms}
-    compiled: dict[tuple[int, ...], Callable] = {}
+    compiled: dict[tuple[int, ...], devices.MappedStep] = {}
 
-    def choose(step: int) -> Callable:
+    def choose(step: int) -> devices.MappedStep:
         active = tuple(i for i, turn in enumerate(objective.turns) if turn.active(step))
         if active not in compiled:
             turns = [objective.turns[i] for i in active]

@@ -10,7 +10,7 @@ import dataclasses
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from codecbwe_jax import objectives, systems
 from codecbwe_jax.data import codec_pairs, pipeline, recordings, synthetic
+from codecbwe_jax.errors import UserError
 from codecbwe_jax.objectives.turn import Objective
 from codecbwe_jax.systems.base import System
 from codecbwe_jax.systems.multiply_adds import in_later_rounds
@@ -31,7 +32,7 @@ from codecbwe_jax.training.loop import (
 )
 from codecbwe_jax.training.step import init_state
 
-Tree = Any
+T = TypeVar("T")
 ELEMENT_BYTES = {"f64": 8, "s64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "pred": 1}
 
 
@@ -107,7 +108,7 @@ class Plan:
     def limit(self, chip: Chip) -> str:
         """Which of the two is slower, "operations" or "memory"."""
         work = self._work(chip)
-        return max(work, key=work.get)
+        return max(work, key=lambda kind: work[kind])
 
     def fits(self, chip: Chip) -> bool:
         """Whether the memory does, with a tenth to spare."""
@@ -135,24 +136,24 @@ def plan(config: ConfigDict) -> Plan:
     system = systems.build(config.system)
     objective = objectives.build(system, config.objective)
     mapping = device_mapping(config)
-    source, codec = codec_input.load(config, system)
+    source = codec_input.load(config, system)
     params = jax.eval_shape(objective.init, jax.random.key(0))
     transforms = group_optimizers(config, objective, params, mapping.share)
     moving = averages(config, objective)
     state = jax.eval_shape(lambda p: init_state(p, transforms, moving), params)
-    online = source if source and config.data.input == "codec_online" else None
+    online, of_codec = codec_input.in_step(config, source)
     frozen = {name: part.shapes() for name, part in system.parts.items()}
-    frozen |= {"codec": jax.eval_shape(lambda: codec.params)} if online else {}
+    frozen |= jax.eval_shape(lambda: of_codec)
     inputs = (
         mapping.state_shapes(state),
-        mapping.shapes_divided(_batch(config, system, source, codec)),
+        mapping.shapes_divided(_batch(config, system, source)),
         jax.eval_shape(lambda: jax.random.key(0)),
         mapping.shapes(frozen),
     )
     number = fullest(objective, config.train.steps)
     step = compiled_steps(config, objective, transforms, mapping, online)(number)
     program = step.lower(*inputs).compile()
-    memory, text = program.memory_analysis(), program.as_text()
+    memory, text = _said(program.memory_analysis()), _said(program.as_text())
     count, size = exchanges(text, "all-reduce")
     # XLA counts a loop's body once: micro-batches are counted as the one batch that they are
     if config.train.micro_batches > 1:
@@ -160,7 +161,7 @@ def plan(config: ConfigDict) -> Plan:
         config.train.micro_batches = 1
         step = compiled_steps(config, objective, transforms, mapping, online)(number)
         program = step.lower(*inputs).compile()
-    costs = program.cost_analysis()
+    costs = _said(program.cost_analysis())
     return Plan(
         devices=mapping.count,
         parameters={g: sum(x.size for x in jax.tree.leaves(t)) for g, t in params.items()},
@@ -175,13 +176,20 @@ def plan(config: ConfigDict) -> Plan:
     )
 
 
+def _said(figures: T | None) -> T:
+    """What a compiler says of a program; UserError if it is one that says nothing."""
+    if figures is None:
+        raise UserError("this device's compiler does not say what a step costs: JAX_PLATFORMS=cpu")
+    return figures
+
+
 def fullest(objective: Objective, steps: int) -> int:
     """The last of a run's steps in which the most turns take place."""
     return max(range(steps), key=lambda n: (sum(turn.active(n) for turn in objective.turns), n))
 
 
 def _batch(
-    config: ConfigDict, system: System, source: codec_input.CodecInput | None, codec: Any
+    config: ConfigDict, system: System, source: codec_input.Source | None
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes of a batch, from samples made of a synthetic recording as a run makes them."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -189,7 +197,7 @@ def _batch(
         found = recordings.find(scratch).recordings
         if source:
             chunks = codec_pairs.chunks(found, config.data.chunk_seconds)
-            make = codec_pairs.MakeOnlinePair(chunks, source.settings)
+            make = codec_pairs.MakeOnlinePair(chunks, source.inputs.settings)
         else:
             make = pipeline.MakePair(found, pair_settings(config, system))
         sample = make.random_map((0, 0), np.random.default_rng(0))
@@ -197,7 +205,7 @@ def _batch(
     size = config.train.batch_size
     batch = {k: jax.ShapeDtypeStruct((size, *np.shape(x)), x.dtype) for k, x in sample.items()}
     if source and config.data.input == "codec_cached":
-        batch = dict(jax.eval_shape(source.prepare, codec.params, batch))
+        batch = dict(jax.eval_shape(source.inputs.prepare, source.codec.params, batch))
     return batch
 
 

@@ -415,11 +415,6 @@ def shapes(system: System, samples: int) -> dict[str, jax.ShapeDtypeStruct]:
       system: that hears it.
       samples: of the target.
     """
-    if system.takes == "tokens":
-        tokens = -(-samples * system.token_rate // system.output_rate)
-        given = {"tokens": jax.ShapeDtypeStruct((1, tokens), np.int32)}
-    else:
-        heard = -(-samples * system.input_rate // system.output_rate)
-        given = {"input": jax.ShapeDtypeStruct((1, heard), np.float32)}
+    given = {"tokens" if system.takes == "tokens" else "input": system.input_shape(samples)}
     target = jax.ShapeDtypeStruct((1, samples), np.float32)
     return given | {"target": target, "index": jax.ShapeDtypeStruct((1,), np.int32)}

@@ -7,7 +7,7 @@ their own shapes, so that a run may go on with another number of devices, or wit
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,10 @@ import numpy as np
 import optax
 
 Tree = Any
+A = TypeVar("A", jax.Array, np.ndarray)
 
 
-def parts(x: jax.Array | np.ndarray, count: int) -> jax.Array | np.ndarray:
+def parts(x: A, count: int) -> A:
     """Any shape -> `[count, size / count rounded up]`, zeros at the end."""
     flat = x.reshape(-1)
     each = part_size(flat.size, count)
@@ -30,7 +31,7 @@ def part_size(size: int, count: int) -> int:
     return -(-size // count)
 
 
-def whole(divided: jax.Array | np.ndarray, shape: tuple[int, ...]) -> jax.Array | np.ndarray:
+def whole(divided: A, shape: tuple[int, ...]) -> A:
     """What `parts` made, in its own shape again."""
     return divided.reshape(-1)[: int(np.prod(shape))].reshape(shape)
 

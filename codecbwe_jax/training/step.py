@@ -77,7 +77,8 @@ def make_step(
         early = {name: a for name, a in averages.items() if a.before_losses}
         ema = state["ema"] | _moved(state["ema"], params, early)
         context = Context(state["step"], keys, mean, frozen, ema)
-        metrics, finite = {}, jnp.bool_(True)
+        metrics: dict[str, jax.Array] = {}
+        finite = jnp.bool_(True)
         for turn in turns:
             group = turn.group
             gradients, report = _gradients(turn, params, batch, context, micro_batches)
