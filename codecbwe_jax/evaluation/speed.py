@@ -48,9 +48,10 @@ def _factor(folder: str) -> float:
     from codecbwe_jax.inference.extender import BandwidthExtender
     from codecbwe_jax.inference.model import load_model
     from codecbwe_jax.inference.token_decoder import TokenDecoder
+    from codecbwe_jax.systems.tokens import TokenSystem
 
     model, rng = load_model(folder), np.random.default_rng(0)
-    if hasattr(model.system, "codebook_size"):
+    if isinstance(model.system, TokenSystem):
         decoder = TokenDecoder(model)
         frames = SECONDS * model.system.input_rate // model.system.token_hop_length
         tokens = rng.integers(0, model.system.codebook_size, frames)

@@ -49,9 +49,7 @@ def in_torch(model: Model, twin: torch.nn.Module) -> Differences:
     features = [np.asarray(f) for f in (np.log(np.abs(z) + AMPLITUDE_FLOOR), phase(z))]
 
     with jax.default_matmul_precision("highest"), torch.inference_mode():
-        out = jax.jit(lambda p, *f: system.network.apply({"params": p}, *f))(
-            model.params, *features
-        )
+        out = jax.jit(lambda p, *f: system.network.bind({"params": p})(*f))(model.params, *features)
         mag, angle = (
             t.numpy().swapaxes(1, 2)
             for t in twin.network(*(torch.from_numpy(f.swapaxes(1, 2).copy()) for f in features))

@@ -99,11 +99,8 @@ def verify_codec(model: Model, folder: Path) -> dict[str, float]:
         theirs = twin.eval().encode(*given).audio_codes
         audio = twin.decode(theirs).audio_values[:, 0].numpy()
         tokens = np.array(theirs[:, 0].numpy(), np.int32)
-        ours = _run(system, "encode")(model.params, wave)
-        decoded = _run(system, "decode")(model.params, tokens)
+        encode = jax.jit(lambda p, x: system.network.bind({"params": p}).encode(x))
+        ours = encode(model.params, wave)
+        decoded = jax.jit(system.decode)(model.params, tokens)
     waveform = share(np.asarray(decoded), audio)
     return {"tokens": float(np.mean(ours != tokens)), "waveform": waveform}
-
-
-def _run(system: Codec, method: str) -> jax.stages.Wrapped:
-    return jax.jit(lambda params, x: system.network.apply({"params": params}, x, method=method))
