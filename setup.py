@@ -50,6 +50,7 @@ EXTRAS["test"] = [
     "nbclient>=0.10",
     "ipykernel>=6.29",
     "ruff>=0.12",
+    "mypy>=2.0",
 ]
 
 setup(

@@ -125,7 +125,7 @@ class Group:
 
 
 # an empty mapping
-Nothing = Annotated[dict, Group(lambda _: {})]
+Nothing = Annotated[dict[str, Any], Group(lambda _: {})]
 
 
 def tagged(

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a clean clone: set up, then check style and run the whole test suite.
+# From a clean clone: set up, then check style and types and run the whole test suite.
 #   ./launch/test.sh [pytest arguments]
 #   ./launch/test.sh --quick      a part of it in minutes: the project's rules, one system to its end
 #   ./launch/test.sh --oldest     a part of it on the oldest JAX and Flax supported, Colab's
@@ -15,6 +15,7 @@ fi
 use_environment test
 ruff check .
 ruff format --check .
+mypy
 if [ "${1:-}" = --quick ]; then
     shift
     set -- tests/test_project.py tests/test_json_lines.py tests/test_atomic.py \

@@ -395,12 +395,12 @@ def test_processes_here_find_each_other(cloud: Cloud) -> None:
 def test_the_quick_tests_are_there_and_are_all_that_runs(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("python", "ruff"):
+    for name in ("python", "ruff", "mypy"):
         shutil.copy(cloud.folder / "codecbwe", cloud.folder / name)
     monkeypatch.setenv("VIRTUAL_ENV", str(cloud.folder))
     assert cloud.run("test.sh", "--quick", "-x").returncode == 0
-    checks, pytest_call = cloud.calls[-3:-1], cloud.calls[-1]
-    assert [call[:2] for call in checks] == [["ruff", "check"], ["ruff", "format"]]
+    checks, pytest_call = cloud.calls[-4:-1], cloud.calls[-1]
+    assert [" ".join(call[:2]).strip() for call in checks] == ["ruff check", "ruff format", "mypy"]
     assert pytest_call[:3] == ["python", "-m", "pytest"]
     chosen = [word for word in pytest_call if word.startswith("tests/")]
     assert "tests/test_project.py" in chosen
