@@ -145,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     extend.add_argument("--output", type=_path, help="folder, or file for one input")
     extend.add_argument("--bits", choices=tuple(SUBTYPES), default="16")
     extend.add_argument("--chunk-seconds", type=SECONDS, default=4.0)
+    extend.add_argument("--rate", type=RATE, help="of the output, in Hz, where a model has several")
     _add_batch_options(extend)
     extend.set_defaults(run=_extend, sampling={})
 
@@ -367,7 +368,7 @@ def _extend(args: argparse.Namespace) -> int:
     from codecbwe_jax.inference.pipe import extend_pipe
 
     if args.stream:
-        if args.inputs or args.output or args.codec or args.sampling:
+        if args.inputs or args.output or args.codec or args.sampling or args.rate:
             raise UserError("--stream reads standard input and writes standard output alone")
         extend_pipe(args.model, sys.stdin.fileno(), sys.stdout.fileno(), SUBTYPES[args.bits])
         return 0
@@ -382,6 +383,7 @@ def _extend(args: argparse.Namespace) -> int:
         existing=args.existing,
         codec=args.codec,
         sampling=args.sampling,
+        output_rate=args.rate,
     )
     return 2 if skipped and args.strict else 0
 

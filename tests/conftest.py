@@ -20,10 +20,14 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-# Compiling takes most of the suite's time, and what is compiled runs for moments.
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+# Compiling takes most of the suite's time, and what is compiled runs for moments. Every core has a
+# worker, so that a program is not split into parts that many threads compile.
+XLA_FLAGS = (
+    "--xla_backend_optimization_level=0",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
 )
+os.environ.setdefault("XLA_FLAGS", " ".join(XLA_FLAGS))
 
 
 # A shell that starts the tests in the background has an interrupt ignored by all they start.

@@ -6,10 +6,12 @@ An entry of `config.evaluators` names a type and how often it runs; `run(params)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import soxr
 
@@ -18,8 +20,10 @@ from codecbwe_jax.data.recordings import Recording
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.evaluation import metrics
 from codecbwe_jax.evaluation.figures import spectrogram_pixels
-from codecbwe_jax.fields import Count, CountOrNone, Within, fields_of, tagged
+from codecbwe_jax.fields import Count, CountOrNone, Field, Within, fields_of, tagged
+from codecbwe_jax.systems import build_sampling
 from codecbwe_jax.systems.base import Params, SamplingSettings, System
+from codecbwe_jax.systems.multiply_adds import multiply_adds
 
 
 class Audio(NamedTuple):
@@ -85,6 +89,11 @@ class Extension:
             for t in self.targets
         ]
         self._extend, self._sampling = jax.jit(system.extend), system.sampling(sampling)
+        if sampling and self.inputs:
+            clip = jnp.asarray(self.inputs[0])[None]
+            cost = multiply_adds(system.extend, system.shapes(), clip, self._sampling)
+            told = f"{len(self.inputs)} clips of {seconds:g} s, {cost / 1e9:.2g} GMAC each"
+            print(f"sampling of every {every} steps: {told} ({sampling})", flush=True)
         self._media_given = False
 
     def run(self, params: Params) -> Iterator[tuple[str, Value]]:
@@ -138,12 +147,16 @@ def _targets(
 EVALUATORS = {"extension": Extension}
 # what they may give, by which the best checkpoint is chosen; no system has all
 FIGURES = ("lsd", "lsd_low", "lsd_high", "snr", "si_sdr", "sharpness")
+SAMPLING = "what differs here from `config.sampling`: fewer steps, so that training need not wait"
+
+
+def _fields(kind: str) -> dict[str, Field]:
+    own = fields_of(EVALUATORS[kind], ("system", "recordings", "hear", "sampling"))
+    return {**own, "sampling": Field(dict[str, Any], {}, SAMPLING)}
+
+
 # The kind of an entry of `config.evaluators`.
-Settings = tagged(
-    "type",
-    EVALUATORS,
-    lambda kind: fields_of(EVALUATORS[kind], ("system", "recordings", "hear", "sampling")),
-)
+Settings = tagged("type", EVALUATORS, _fields)
 
 
 def build(
@@ -151,9 +164,17 @@ def build(
     recordings: Sequence[Recording],
     settings: Any,
     hear: Hear | None = None,
-    sampling: SamplingSettings | None = None,
+    sampling: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Evaluator]:
-    """The evaluators that a config names, `{name: evaluator}`; the rest is as of `Extension`.
+    """The evaluators that a config names.
+
+    Args:
+      system, recordings, hear: as of `Extension`.
+      settings: `config.evaluators`.
+      sampling: `config.sampling`, over which an evaluator's own goes.
+
+    Returns:
+      `{name: evaluator}`.
 
     Raises:
       UserError: on an unknown type or setting.
@@ -164,10 +185,11 @@ def build(
         kind = options.pop("type")
         if kind not in EVALUATORS:
             raise UserError(f"config.evaluators.{name}.type {kind!r}; known: {list(EVALUATORS)}")
+        where = f"config.evaluators.{name}"
+        sampled = {**sampling, **options.pop("sampling", {})}
+        options["sampling"] = build_sampling(system, sampled, f"{where}.sampling")
         try:
-            built[name] = EVALUATORS[kind](
-                system, recordings, hear=hear, sampling=sampling, **options
-            )
+            built[name] = EVALUATORS[kind](system, recordings, hear=hear, **options)
         except TypeError as error:
-            raise UserError(f"config.evaluators.{name}: {error}") from None
+            raise UserError(f"{where}: {error}") from None
     return built

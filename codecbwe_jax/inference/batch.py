@@ -118,6 +118,7 @@ def extend_files(
     existing: Existing = "refuse",
     codec: str | None = None,
     sampling: Mapping[str, Any] = MappingProxyType({}),
+    output_rate: int | None = None,
 ) -> list[tuple[Path, str]]:
     """Extend files one after the other, in constant memory; what cannot be read is skipped.
 
@@ -130,23 +131,26 @@ def extend_files(
       codec: folder of the codec that makes a native decoder's tokens; None: the one that the
         decoder was trained on.
       sampling: other settings of how the model samples, by field.
+      output_rate: in Hz; None: the model's own.
 
     Returns:
       Skipped files with the reason.
 
     Raises:
-      UserError: if nothing could be extended, an output exists, or the model has no such setting.
+      UserError: if nothing could be extended, an output exists, or the model has no such setting or
+        rate.
     """
     pairs = plan(inputs, output, existing=existing)
     enable_cache()
     found = load_model(model).sampled(sampling)
     if found.system.takes == "tokens":
+        found.system.to(output_rate or found.system.output_rate)
         decoder = TokenDecoder(found)
         encoder = FrozenCodec.load(codec or codec_of(model))
         encoder.check_reader(decoder)
         work = functools.partial(redecode_file, encoder, decoder, subtype=subtype)
     else:
-        extender = BandwidthExtender(found, chunk_seconds)
+        extender = BandwidthExtender(found, chunk_seconds, output_rate=output_rate)
         work = functools.partial(extend_file, extender, subtype=subtype)
     return each_file(pairs, work, "extended")
 

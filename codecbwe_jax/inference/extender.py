@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,9 +41,10 @@ class BandwidthExtender:
       model: what to run.
       chunk_seconds: longest chunk.
       say: gets a line before something slow, such as the first compilation.
+      output_rate: in Hz; None: the model's own.
 
     Raises:
-      UserError: if the model takes no waveforms.
+      UserError: if the model takes no waveforms, or has no such output rate.
     """
 
     def __init__(
@@ -50,11 +52,12 @@ class BandwidthExtender:
         model: Model,
         chunk_seconds: float = BUCKETS[-1],
         say: Callable[[str], None] = warn,
+        output_rate: int | None = None,
     ) -> None:
         if model.system.takes != "waveform":
             raise UserError(f"{model.name} takes tokens; inference.TokenDecoder decodes them")
         self.model = model
-        self.system = model.system
+        self.system = model.system.to(output_rate) if output_rate else model.system
         self._params = jax.device_put(model.params)
         self._say = say
         self._chunk_seconds = chunk_seconds
@@ -62,8 +65,9 @@ class BandwidthExtender:
         self._program: StreamProgram | None = None
 
     @classmethod
-    def load(cls, where: str | Path, **settings: float) -> BandwidthExtender:
-        """Load a work folder, a converted or exported folder, or a baseline by name.
+    def load(cls, where: str | Path, **settings: Any) -> BandwidthExtender:
+        """Load a work folder, a converted or exported folder, or a baseline by name; `settings` are
+        those of the class.
 
         Raises:
           UserError: see `inference.model.load_model`.
@@ -138,23 +142,31 @@ class BandwidthExtender:
 
     def _in_chunks(self, counter: _Counter, rate: int) -> Iterator[np.ndarray]:
         chunks = self._chunks(rate)
+        written = 0
+        for piece in _joined(self._pieces(chunks, counter, rate), chunks.fade):
+            # of what was read so far: all, before the last piece comes
+            total = round(counter.samples * chunks.system.output_rate / rate)
+            yield piece[: max(total - written, 0)]
+            written += len(piece)
+
+    def _pieces(
+        self, chunks: _Chunks, counter: _Counter, rate: int
+    ) -> Iterator[tuple[np.ndarray, int]]:
+        """Chunks' outputs with what is to be faded on both sides, and the lengths without."""
         system, context, longest = chunks.system, chunks.context, chunks.lengths[-1]
         buffer = Buffer(_reflected(resampled(counter, rate, system.input_rate), context))
-        written = at = 0
+        made = at = 0
         while buffer.fill(longest + 2 * context):
-            piece = self._run(chunks, buffer.peek(longest + 2 * context), at, longest)
-            written += len(piece)
-            yield piece
+            made += (own := chunks.output(longest))
+            yield self._run(chunks, buffer.peek(longest + 2 * context), at, longest), own
             buffer.drop(longest)
             at += longest
         total = round(counter.samples * system.output_rate / rate)
-        while written < total:
-            missing = math.ceil((total - written) * system.input_rate / system.output_rate)
+        while made < total:
+            missing = math.ceil((total - made) * system.input_rate / system.output_rate)
             size = next((c for c in chunks.lengths if c >= missing), longest)
-            window = buffer.peek(size + 2 * context)
-            piece = self._run(chunks, window, at, size)[: total - written]
-            written += len(piece)
-            yield piece
+            made += (own := chunks.output(size))
+            yield self._run(chunks, buffer.peek(size + 2 * context), at, size), own
             buffer.drop(size)
             at += size
 
@@ -167,13 +179,13 @@ class BandwidthExtender:
 
     def _run(self, chunks: _Chunks, window: np.ndarray, at: int, chunk: int) -> np.ndarray:
         """One chunk, whose first sample is `at` of the whole, with its context on both sides -> the
-        chunk's own output samples."""
+        chunk's own output samples, and those on both sides that are faded."""
         if len(window) not in chunks.compiled:
             if not chunks.compiled:
                 self._say(COMPILING)
             chunks.compiled.add(len(window))
-        ratio = chunks.system.output_rate / chunks.system.input_rate
-        first, last = round(chunks.context * ratio), round((chunks.context + chunk) * ratio)
+        first = chunks.output(chunks.context) - chunks.fade
+        last = chunks.output(chunks.context + chunk) + chunks.fade
         frame = (at - chunks.context) // chunks.system.alignment
         sampling = chunks.system.sampling(self.model.sampling, frame)
         columns = [
@@ -195,7 +207,31 @@ class _Chunks:
         self.extend = jax.jit(system.extend)
         self.context = system.context
         self.lengths = [max(1, round(s * system.input_rate / align)) * align for s in seconds]
+        if system.span:
+            self.lengths = [system.span // align * align - 2 * self.context]
+        # output samples on each side of a joint in which both chunks are heard
+        self.fade = self.output(self.context) // 2 if system.span else 0
         self.compiled: set[int] = set()
+
+    def output(self, samples: int) -> int:
+        """Output samples of so many input samples."""
+        return round(samples * self.system.output_rate / self.system.input_rate)
+
+
+def _joined(pieces: Iterable[tuple[np.ndarray, int]], fade: int) -> Iterator[np.ndarray]:
+    """Pieces `[fade + n + fade, channels]` and their n, faded into one another at their joints:
+    what both know they keep, at its level."""
+    rise = ((np.arange(2 * fade, dtype=np.float32) + 0.5) / max(2 * fade, 1))[:, None]
+    tail: np.ndarray | None = None
+    for piece, n in pieces:
+        if tail is None:
+            yield piece[fade:n]
+        else:
+            both = tail * (1 - rise) + piece[: 2 * fade] * rise
+            yield np.concatenate([both, piece[2 * fade : n]])
+        tail = piece[n:]
+    if tail is not None:
+        yield tail[:fade]
 
 
 def _mid_side(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import flax
+import flax.traverse_util
 import numpy as np
 
 from codecbwe_jax import __version__, atomic, systems

@@ -62,6 +62,11 @@ class Sampling:
         places = self.first_frames[:, None] + jnp.arange(frames)
         return jax.vmap(jax.vmap(of_frame, (None, 0)))(self.keys, places)
 
+    def at_step(self, number: int | jax.Array) -> Sampling:
+        """For what a solver's step of this number draws."""
+        keys = jax.vmap(jax.random.fold_in, (0, None))(self.keys, number)
+        return dataclasses.replace(self, keys=keys)
+
 
 class System(abc.ABC):
     """A way to extend bandwidth: a small frozen object that holds settings and no arrays.
@@ -98,6 +103,13 @@ class System(abc.ABC):
         of a chunk are frames of the whole."""
 
     @property
+    def span(self) -> int:
+        """Input samples that it is given at once, always, where what it gives depends on all of
+        them (attention, levels of a whole): then chunks are faded into one another within
+        `context`. 0: any number will do, `receptive_field` being exact."""
+        return 0
+
+    @property
     def delay(self) -> int:
         """Samples of the future (at input_rate) that a stream must wait for."""
         return self.receptive_field
@@ -126,6 +138,16 @@ class System(abc.ABC):
     def at(self, rate: int) -> Self:
         """The system that takes an input of some rate, with the same parameters; `input_rate` says
         what that is to be resampled to. Most take one rate alone."""
+        return self
+
+    def to(self, rate: int) -> Self:
+        """The system that gives another output rate, with the same parameters.
+
+        Raises:
+          UserError: if it has no such rate; most give one alone.
+        """
+        if rate != self.output_rate:
+            raise UserError(f"{type(self).__name__} gives {self.output_rate} Hz alone, not {rate}")
         return self
 
     @property

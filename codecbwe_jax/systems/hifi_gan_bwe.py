@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.audio.sinc import SINC_FILTERS, SincFilterName, sinc_kernel
 from codecbwe_jax.fields import Layers, Precision, Rate, Size
 from codecbwe_jax.nn.conv import WeightNormConv
-from codecbwe_jax.systems.base import Features, Params, Regression, Sampling, System
+from codecbwe_jax.systems.base import Features, Params, Regression, Sampling
 from codecbwe_jax.weights.rules import Rule
 
 
@@ -142,7 +142,7 @@ class HifiGanBwe(Regression):
     def alignment(self) -> int:
         return self.input_rate // math.gcd(self.input_rate, self.output_rate)
 
-    def at(self, rate: int) -> System:
+    def at(self, rate: int) -> Self:
         """The network sees the waveform at output_rate, so any rate below it will do."""
         return dataclasses.replace(self, input_rate=rate) if rate < self.output_rate else self
 

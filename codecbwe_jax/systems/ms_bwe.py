@@ -14,7 +14,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import CountOrNone, Fraction, Layers, Precision, Rate, Size
 from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR, ApBwe, ApBweNetwork, polar, seen
-from codecbwe_jax.systems.base import Features, Params, Regression, Sampling, System
+from codecbwe_jax.systems.base import Features, Params, Regression, Sampling
 from codecbwe_jax.weights.rules import Rule, under
 
 LADDER = (8000, 12000, 16000, 24000, 32000, 48000)
@@ -104,7 +104,13 @@ class MsBwe(Regression):
         samples = hop * self.input_rate // GRID
         return samples * self.input_rate // math.gcd(samples * self.output_rate, self.input_rate)
 
-    def at(self, rate: int) -> System:
+    def to(self, rate: int) -> Self:
+        """To a lower step of the ladder."""
+        if self.input_rate < rate <= self.output_rate and rate in LADDER:
+            return dataclasses.replace(self, output_rate=rate)
+        return super().to(rate)
+
+    def at(self, rate: int) -> Self:
         """From the highest step of the ladder that the rate reaches."""
         steps = [r for r in LADDER if self.input_rate <= r <= rate and r < self.output_rate]
         steps = [r for r in steps if r != 32000]

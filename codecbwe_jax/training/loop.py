@@ -83,9 +83,9 @@ def _train(
         make = codec_input.make_pairs(config, train_set, source)
     else:
         make = pipeline.MakePair(train_set, pair_settings(config, system))
-    hear = {"hear": codec_input.hear(codec, system)} if codec else {}
-    sampling = systems.build_sampling(system, config.sampling.to_dict())
-    judges = evaluators.build(system, valid_set, config.evaluators, sampling=sampling, **hear)
+    hear = codec_input.hear(codec, system) if codec else None
+    sampling = config.sampling.to_dict()
+    judges = evaluators.build(system, valid_set, config.evaluators, hear, sampling)
     print(devices.described(), flush=True)
 
     # 3. State: the newest checkpoint, else fresh parameters, some perhaps from elsewhere

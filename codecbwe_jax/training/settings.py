@@ -356,7 +356,8 @@ def _of_a_step(values: Mapping[str, Any]) -> Iterator[str]:
     samples = values["data"]["segment_samples"]
     try:
         system = systems.build(values["system"])
-        systems.build_sampling(system, values["sampling"])
+        for where, sampling in _samplings(values):
+            systems.build_sampling(system, sampling, where)
         named = {name for name, folder in values["parts"].items() if folder}
         yield from _of_parts(named, system)
         objective = objectives.build(system, ConfigDict(values["objective"]))
@@ -381,6 +382,14 @@ def _of_a_step(values: Mapping[str, Any]) -> Iterator[str]:
             f"no training step can be made of config.system, config.objective and segments of "
             f"{samples} samples ({type(error).__name__}: {first[:200]})"
         )
+
+
+def _samplings(values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """How a run samples, and its evaluators, by the names of the groups that say it."""
+    yield "config.sampling", values["sampling"]
+    for name, judge in values["evaluators"].items():
+        own = judge.get("sampling", {})
+        yield f"config.evaluators.{name}.sampling", {**values["sampling"], **own}
 
 
 def _of_parts(named: Collection[str], system: System) -> Iterator[str]:

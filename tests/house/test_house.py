@@ -1,15 +1,18 @@
 """A system of a new kind moves in, and no room knows it."""
 
+import dataclasses
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from codecbwe_jax import objectives, systems
+from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.config import load_config
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.extender import BandwidthExtender
@@ -70,6 +73,7 @@ def run(vocoder: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -
     again = train(folder, vocoder, corpus, "--config.sampling.steps=5")
     assert again.returncode == 0, again.stderr
     assert "changed since then: config.sampling.steps 2 -> 5" in again.stdout
+    assert "GMAC each (ToySampling(seed=0, steps=1))" in again.stdout
     return folder
 
 
@@ -159,6 +163,8 @@ def test_what_does_not_fit_is_one_line(vocoder: Path, corpus: Path, tmp_path: Pa
         ("--config.parts.vocoder=nowhere", "nowhere/config.json: no such file"),
         ("--config.parts.judge=x", "config.parts.judge: the system has no such part"),
         ("--config.sampling.steps=0", "config.sampling.steps is 0"),
+        ("--config.sampling.guidance=2", "config.sampling.guidance: no such field"),
+        ("--config.evaluators.valid.sampling.steps=0", "evaluators.valid.sampling.steps is 0"),
     ):
         refused = train(tmp_path / "no", vocoder, corpus, more)
         assert refused.returncode == 2, refused.stdout
@@ -175,3 +181,56 @@ def test_what_draws_nothing_has_no_sampling() -> None:
     model = Model("sinc", systems.build({"name": "sinc"}), {}, {})
     with pytest.raises(UserError, match=r"--sampling\.steps: sinc draws nothing"):
         model.sampled({"steps": 4})
+
+
+@dataclasses.dataclass(frozen=True)
+class Levelled(toy.ToyVocoder):
+    """Sees the level of all that it is given, and gives all at that: no reach is exact."""
+
+    @property
+    def receptive_field(self) -> int:
+        return 1600
+
+    @property
+    def span(self) -> int:
+        return 16000
+
+    def extend(self, params, inputs, sampling=None) -> jax.Array:
+        level = jnp.sqrt(jnp.mean(jnp.square(inputs), axis=1, keepdims=True))
+        return resample(inputs / level, self.input_rate, self.output_rate)
+
+
+def test_what_sees_all_it_is_given_is_joined_without_a_seam() -> None:
+    """A tone whose level rises twentyfold, so that neighbours differ in level everywhere."""
+    samples = 16000 * 6
+    tone = np.sin(2 * np.pi * 440 * np.arange(samples) / 16000)
+    rising = np.exp(np.linspace(0, 3, samples)) * tone
+    extender = BandwidthExtender(Model("levelled", Levelled(), {}, {}), say=str)
+    assert extender.system.context == 1600
+    y = extender(0.04 * rising.astype(np.float32), 16000)
+    assert len(y) == 2 * samples
+    joints = [2 * (16000 - 3200) * k for k in range(1, 7)]
+    # an edge would be a click above 1 kHz; the tone has nothing there
+    above = np.abs(np.diff(y, 4))
+    at_joints = max(above[j - 1600 : j + 1600].max() for j in joints)
+    elsewhere = np.median([above[j + 6400 : j + 9600].max() for j in joints])
+    assert at_joints < 2.0 * elsewhere
+    # the level goes from one chunk's to the next one's, never beyond either
+    rms = np.sqrt(np.convolve(y**2, np.ones(640) / 640, "same"))
+    for j in joints:
+        before, after = rms[j - 2400], rms[j + 2400]
+        inside = rms[j - 1600 : j + 1600]
+        assert inside.min() > 0.9 * min(before, after)
+        assert inside.max() < 1.1 * max(before, after)
+
+
+def test_an_output_rate_is_chosen_when_it_runs() -> None:
+    settings = {"name": "ms_bwe", "input_rate": 8000, "channels": 8, "layers": 1, "n_fft": 320}
+    system = systems.build(settings)
+    model = Model("ladder", system, stirred(system.init(jax.random.key(0))), {})
+    wave = 0.1 * np.random.default_rng(0).standard_normal(8000).astype(np.float32)
+    lower = dataclasses.replace(model, system=dataclasses.replace(system, output_rate=16000))
+    chosen = BandwidthExtender(model, say=str, output_rate=16000)(wave, 8000)
+    np.testing.assert_array_equal(chosen, BandwidthExtender(lower, say=str)(wave, 8000))
+    with pytest.raises(UserError, match="MsBwe gives 48000 Hz alone, not 44100"):
+        BandwidthExtender(model, output_rate=44100)

@@ -15,4 +15,5 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.update({"steps": 4, "batch_size": 8, "log_every": 1, "ema_decay": 0.5})
     config.checkpoint.update({"every": 2, "best": ""})
     config.evaluators.valid.update({"every": 2, "clips": 1, "seconds": 0.5, "media": 0})
+    config.evaluators.valid.sampling = ConfigDict({"steps": 1})
     return config
