@@ -223,8 +223,12 @@ def _parser() -> argparse.ArgumentParser:
 
     systems = commands.add_parser("systems", help="what there is")
     systems.add_argument(
-        "--measure", action="store_true", help="count every figure anew and store it"
+        "--measure",
+        nargs="*",
+        metavar="NAME",
+        help="count figures anew (default: all), store them",
     )
+    systems.add_argument("--markdown", action="store_true", help="print README's table")
     systems.set_defaults(run=_systems)
 
     doctor = commands.add_parser("doctor", help="the real bandwidth of every file")
@@ -502,10 +506,17 @@ def _systems(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from codecbwe_jax.systems import REGISTRY
     from codecbwe_jax.systems.facts import measured, store, stored
+    from codecbwe_jax.systems.table import markdown
 
-    if args.measure:
-        store(measured())
+    if args.measure is not None:
+        if unknown := set(args.measure) - set(REGISTRY):
+            raise UserError(f"no system {min(unknown)}; there are {', '.join(REGISTRY)}")
+        store(measured(args.measure or REGISTRY))
+    if args.markdown:
+        print(markdown())
+        return
     headings = ("system", "takes", "rates (Hz)", "parameters", "context", "delay", "GMAC/s")
     table = Table(*headings, box=box.SIMPLE)
     for name, f in stored().items():

@@ -140,7 +140,14 @@ SHORT = [
 
 
 # Files whose single tests take minutes.
-LONG = ("test_docs.py", "test_compare.py", "test_demo.py", "test_cli.py", "test_native.py")
+LONG = (
+    "test_docs.py",
+    "test_compare.py",
+    "test_demo.py",
+    "test_cli.py",
+    "test_contributing.py",
+    "test_native.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,6 +17,7 @@ from codecbwe_jax import systems
 from codecbwe_jax.codec.names import to_original
 from codecbwe_jax.config import load_config
 from codecbwe_jax.systems.facts import stored
+from codecbwe_jax.systems.table import markdown
 from codecbwe_jax.training import codec_input
 from codecbwe_jax.weights.rules import to_torch
 from tests.commands import run_to_end
@@ -190,7 +191,7 @@ def run_python(document: str, desk: Path) -> None:
         assert run.returncode == 0, run.stderr
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", *DOCUMENTS])
 def test_links_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)\)", text):
@@ -227,3 +228,8 @@ def test_the_readme_names_every_system() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in systems.REGISTRY:
         assert f"| `{name}` |" in text
+
+
+def test_the_readme_has_the_table_that_the_command_prints() -> None:
+    message = "replace README's table of systems by what this prints: codecbwe systems --markdown"
+    assert f"\n{markdown()}\n\n" in (ROOT / "README.md").read_text(encoding="utf-8"), message

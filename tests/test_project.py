@@ -1,6 +1,8 @@
 """The project as a whole: layers, the registry, names that a table may hold."""
 
 import ast
+import importlib
+import inspect
 import math
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 from codecbwe_jax import objectives, systems
 from codecbwe_jax.config import load_config
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.systems.base import System
 from tests.conftest import ROOT
 from tests.recipes import runs, variants
 
@@ -65,6 +68,21 @@ def test_a_trainer_is_imported_without_what_it_may_never_use() -> None:
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_the_registry_finds_every_system() -> None:
+    """By its file's name; one that has another would be there for nobody."""
+    for path in (PACKAGE / "systems").glob("*.py"):
+        importlib.import_module(f"codecbwe_jax.systems.{path.stem}")
+    kinds = {f"{kind.__module__}:{kind.__name__}" for kind in concrete(System)}
+    ours = {kind for kind in kinds if kind.startswith("codecbwe_jax.")}
+    assert ours == set(systems.REGISTRY.values())
+
+
+def concrete(kind: type) -> set[type]:
+    """A class, unless it is abstract, and those below it."""
+    below = set().union(*(concrete(other) for other in kind.__subclasses__()))
+    return below if inspect.isabstract(kind) else {kind} | below
 
 
 @pytest.mark.parametrize("name", systems.REGISTRY)

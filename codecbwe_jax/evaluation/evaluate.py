@@ -26,7 +26,7 @@ from codecbwe_jax.inference.token_decoder import TokenDecoder
 from codecbwe_jax.inference.windows import zeros_after
 from codecbwe_jax.systems import check_hears
 from codecbwe_jax.systems.base import System
-from codecbwe_jax.systems.baselines import Sinc
+from codecbwe_jax.systems.sinc import Sinc
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,12 @@
-"""Ways to extend bandwidth, one file each, and the registry that names them."""
+"""Ways to extend bandwidth, one file each, and the registry that finds them."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codecbwe_jax.errors import MistakesError, UserError
@@ -13,22 +15,20 @@ from codecbwe_jax.fields import faults, fields_of, tagged, tuples
 if TYPE_CHECKING:
     from codecbwe_jax.systems.base import SamplingSettings, System
 
-REGISTRY: dict[str, str] = {
-    "ap_bwe": "codecbwe_jax.systems.ap_bwe:ApBwe",
-    "hifi_gan_bwe": "codecbwe_jax.systems.hifi_gan_bwe:HifiGanBwe",
-    "musichifi_bwe": "codecbwe_jax.systems.musichifi_bwe:MusicHifiBwe",
-    "high_band": "codecbwe_jax.systems.high_band:HighBand",
-    "ms_bwe": "codecbwe_jax.systems.ms_bwe:MsBwe",
-    "bbwexnet": "codecbwe_jax.systems.bbwexnet:BbwexNet",
-    "opus_bbwe": "codecbwe_jax.systems.opus_bbwe:OpusBbwe",
-    "native_istft": "codecbwe_jax.systems.native_istft:NativeIstft",
-    "native_multiband": "codecbwe_jax.systems.native_multiband:NativeMultiband",
-    "native_multistream": "codecbwe_jax.systems.native_multistream:NativeMultistream",
-    "native_upsampled": "codecbwe_jax.systems.native_upsampled:NativeUpsampled",
-    "codec": "codecbwe_jax.systems.codec:Codec",
-    "sinc": "codecbwe_jax.systems.baselines:Sinc",
-    "band_replication": "codecbwe_jax.systems.baselines:BandReplication",
-}
+
+def _found() -> dict[str, str]:
+    """Name -> "module:Class" of every file here with a class of its own name, `high_band.py` with
+    `class HighBand(...)`. None is imported: commands that build no system begin without jax."""
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        for name in re.findall(r"^class (\w+)\(", text, re.MULTILINE):
+            if name.lower() == path.stem.replace("_", ""):
+                found[path.stem] = f"{__name__}.{path.stem}:{name}"
+    return found
+
+
+REGISTRY = _found()
 
 
 def name_of(system: System) -> str:

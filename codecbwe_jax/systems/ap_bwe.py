@@ -1,9 +1,11 @@
-"""AP-BWE: parallel amplitude and phase prediction (post-hoc, waveform to waveform).
+"""AP-BWE: amplitude and phase spectra by two ConvNeXt streams; 8, 12, 24 to 48 kHz and 2, 4, 8 to
+16 kHz too.
 
 Lu, Ai, Du, Ling, "Towards High-Quality and Efficient Speech Bandwidth Extension with Parallel
-Amplitude and Phase Prediction", TASLP 33 (2024), arXiv 2401.06387; yxlu-0102/AP-BWE (MIT).
-At official size 29 760 515 parameters and 17.8 GMAC/s at 48 kHz; one model for
-each pair of rates (8, 12, 16, 24 -> 48 kHz; 2, 4, 8 -> 16 kHz), which differ in nothing else.
+Amplitude and Phase Prediction", TASLP 33 (2024). At official size 29 760 515 parameters and
+17.8 GMAC/s at 48 kHz; one model for each pair of rates, which differ in nothing else.
+
+Source: arXiv 2401.06387, yxlu-0102/AP-BWE (MIT)
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""A causal U-Net in the manner of BBWEXNet (post-hoc, waveform to waveform, streaming).
+"""A causal U-Net in the manner of BBWEXNet: sample shuffle, NSVQ if wanted.
 
 Gómez, Vali, Bäckström, "Low-complexity Real-time Neural Network for Blind Bandwidth Extension of
-Wideband Speech", EUSIPCO 2023, publishes the chain (causal sinc interpolation, a U-Net of four
-levels with sample shuffle, NSVQ at the bottleneck); widths, kernels and strides here are ours. At
-full size 1 439 266 parameters, 4769 of them gains of weight norms, and 1.5 GMAC/s; 10 ms frames.
+Wideband Speech", publishes the chain (causal sinc interpolation, a U-Net of four levels with sample
+shuffle, NSVQ at the bottleneck); widths, kernels and strides here are ours. At full size 1 439 266
+parameters, 4769 of them gains of weight norms, and 1.5 GMAC/s; 10 ms frames.
+
+Source: EUSIPCO 2023, no public code
 """
 
 from __future__ import annotations

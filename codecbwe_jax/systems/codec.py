@@ -1,8 +1,10 @@
 """The codec itself as a system: 16 kHz in, its own reconstruction out.
 
-X-Codec 2.0 (arXiv 2502.04128; zhenye234/X-Codec-2.0, 629 M parameters), NeuCodec (arXiv
-2509.09550; neuphonic/neucodec) and codecs of the same architecture in other sizes. As a system it
-can be trained, converted, exported and evaluated like any other.
+X-Codec 2.0 (zhenye234/X-Codec-2.0, 629 M parameters), NeuCodec (neuphonic/neucodec) and codecs of
+the same architecture in other sizes. As a system it can be trained, converted, exported and
+evaluated like any other.
+
+Source: arXiv 2502.04128, arXiv 2509.09550
 """
 
 from __future__ import annotations

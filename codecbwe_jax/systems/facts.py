@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,19 +60,21 @@ def facts(system: System) -> Facts:
     )
 
 
-def measured() -> dict[str, Facts]:
-    """Figures of every registered system at its default settings, counted now."""
-    return {name: facts(build({"name": name})) for name in REGISTRY}
+def measured(names: Iterable[str]) -> dict[str, Facts]:
+    """Figures of systems at their default settings, counted now."""
+    return {name: facts(build({"name": name})) for name in names}
 
 
 def stored() -> dict[str, Facts]:
-    """The same as `codecbwe systems --measure` last wrote them, without importing jax."""
+    """Those of all systems as `codecbwe systems --measure` last wrote them, without importing
+    jax."""
     figures = json.loads(STORED.read_text(encoding="utf-8"))
     return {name: Facts(**row) for name, row in figures.items()}
 
 
 def store(figures: dict[str, Facts]) -> None:
-    """Write what `stored` reads."""
-    rows = {name: dataclasses.asdict(row) for name, row in figures.items()}
+    """Write what `stored` reads, over those of systems that there are."""
+    known = {**stored(), **figures}
+    rows = {name: dataclasses.asdict(known[name]) for name in REGISTRY if name in known}
     with whole(STORED) as path:
         path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

@@ -1,9 +1,10 @@
-"""HiFi-GAN+: a non-causal WaveNet on the upsampled waveform (post-hoc, waveform to waveform).
+"""HiFi-GAN+: a non-causal WaveNet on the upsampled waveform, of any rate from 8 kHz.
 
-Su, Wang, Finkelstein, Jin, "Bandwidth Extension is All You Need", ICASSP 2021, as in
-brentspell/hifi-gan-bwe (MIT). At official size 1 061 378 parameters, 6273 of them gains of
-weight norms, and 64.1 GMAC/s with the silence around a second: every layer runs at the output's
-rate. One model takes any input rate.
+Su, Wang, Finkelstein, Jin, "Bandwidth Extension is All You Need". At official size 1 061 378
+parameters, 6273 of them gains of weight norms, and 64.1 GMAC/s with the silence around a second:
+every layer runs at the output's rate.
+
+Source: ICASSP 2021, brentspell/hifi-gan-bwe (MIT)
 """
 
 from __future__ import annotations

@@ -1,14 +1,16 @@
-"""High-band residual: the input, interpolated, plus what it lacks (post-hoc).
+"""High-band residual: the input, interpolated and kept, plus what it lacks, from 7.4 kHz on.
 
-Own design. The interpolated input never passes a network or a filter bank; what is added to it has
-no energy to speak of below 7 kHz, whatever the network gives. So the low band is kept: the added
-part, low-passed at 7 kHz, is 85 dB below itself or less.
+The interpolated input never passes a network or a filter bank; what is added to it has no energy
+to speak of below 7 kHz, whatever the network gives. So the low band is kept: the added part,
+low-passed at 7 kHz, is 85 dB below itself or less.
 
 The added band begins at 7.4 kHz, where the interpolation still passes everything: begun at 8 kHz,
 the sum would have a notch of 25 dB there.
 
 These are the frequencies of an input at 16 kHz. They follow its rate: at 24 kHz they are half as
 high again. Losses below them have no gradient: what is added has nothing there that they could see.
+
+Source: ours
 """
 
 from __future__ import annotations

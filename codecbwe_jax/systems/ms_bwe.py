@@ -1,9 +1,11 @@
-"""Multi-stage extension: one band after another, from and to any rate of a ladder (post-hoc).
+"""Multi-stage extension: one band after another, from and to any rate of a ladder.
 
 Lu, Ai, Sheng, Ling, "Multi-Stage Speech Bandwidth Extension with Flexible Sampling Rate Control",
-Interspeech 2024, arXiv 2406.02250, publishes the ladder of rates, AP-BWE's two streams in every
-stage, and teacher forcing between stages. No code is public: widths, spectra and the schedule here
-are ours. All signals stand on one grid at 48 kHz, so that a stage is a function of spectra.
+Interspeech 2024, publishes the ladder of rates, AP-BWE's two streams in every stage, and teacher
+forcing between stages. Widths, spectra and the schedule here are ours. All signals stand on one
+grid at 48 kHz, so that a stage is a function of spectra.
+
+Source: arXiv 2406.02250, no public code
 """
 
 from __future__ import annotations

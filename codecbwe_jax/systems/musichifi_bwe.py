@@ -1,8 +1,9 @@
-"""MusicHiFi-BWE: BigVGAN on log-mels of the narrow waveform, beside it (post-hoc).
+"""MusicHiFi-BWE: BigVGAN on log-mels of the narrow waveform, beside it; mono or stereo.
 
-Zhu, Caceres, Duan, Bryan, "MusicHiFi: Fast High-Fidelity Stereo Vocoding", IEEE SPL 2024, arXiv
-2403.10493; for 16 -> 48 kHz as in huggingface/diffusers LTX2VocoderWithBWE. At full size 13.3 M
-parameters and 34.3 GMAC/s.
+Zhu, Caceres, Duan, Bryan, "MusicHiFi: Fast High-Fidelity Stereo Vocoding", IEEE SPL 2024; for
+16 -> 48 kHz as in huggingface/diffusers. At full size 13.3 M parameters and 34.3 GMAC/s.
+
+Source: arXiv 2403.10493, diffusers' LTX2VocoderWithBWE
 """
 
 from __future__ import annotations

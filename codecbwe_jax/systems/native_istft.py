@@ -2,6 +2,8 @@
 
 NeuCodec (arXiv 2509.09550) at 24 kHz, malaysia-ai/X-Codec-2.0-25TPS-24k (arXiv 2601.20185), and
 the same at 32, 44.1 and 48 kHz.
+
+Source: NeuCodec, arXiv 2601.20185
 """
 
 from __future__ import annotations

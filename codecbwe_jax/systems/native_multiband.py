@@ -1,7 +1,9 @@
-"""Multi-band ISTFT: bands of 12 or 16 kHz, joined by a PQMF, 24 to 48 kHz.
+"""Multi-band ISTFT: 2 to 4 bands of 12 or 16 kHz, joined by a PQMF, 24 to 48 kHz.
 
-MB-iSTFT (arXiv 2210.15975) on the codec's backbone. The bands keep the 80 ms window and the bins of
-the 16 kHz head, so that the first can start as that head.
+MB-iSTFT on the codec's backbone. The bands keep the 80 ms window and the bins of the 16 kHz head,
+so that the first can start as that head.
+
+Source: arXiv 2210.15975
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Multi-stream ISTFT: as multi-band, with trained synthesis filters, 24 to 48 kHz.
 
-MS-iSTFT (arXiv 2210.15975) and MS-Vocos (arXiv 2506.03554) on the codec's backbone.
+MS-iSTFT and MS-Vocos on the codec's backbone.
+
+Source: arXiv 2210.15975, arXiv 2506.03554
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Dual path: the codec's head at half the rate, a Snake upsampler and a head at the whole rate.
+"""Dual path: the codec's head at half the rate, a Snake upsampler, a head above a crossover.
 
-After LinaCodec (ysharma3501/LinaCodec), 24 -> 48 kHz there, on the codec's backbone.
+After LinaCodec, 24 -> 48 kHz there, on the codec's backbone.
+
+Source: ysharma3501/LinaCodec
 """
 
 from __future__ import annotations

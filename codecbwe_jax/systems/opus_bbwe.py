@@ -1,9 +1,10 @@
-"""Opus' blind bandwidth extension (post-hoc, waveform to waveform, streaming).
+"""Opus' blind bandwidth extension: adaptive filters set by a small network.
 
-Buethe, Valin, "A lightweight and robust method for blind wideband-to-fullband extension of speech",
-arXiv 2412.11392; xiph/opus dnn/torch/osce BBWENet. The waveform passes through classical operators
-alone: adaptive filters, fixed interpolators, one non-linearity, gains; a network of 367 890
-parameters, at 100 frames a second, sets them. 91 MMAC/s.
+Buethe, Valin, "A lightweight and robust method for blind wideband-to-fullband extension of speech".
+The waveform passes through classical operators alone: adaptive filters, fixed interpolators, one
+non-linearity, gains; a network of 367 890 parameters, at 100 frames a second, sets them. 91 MMAC/s.
+
+Source: arXiv 2412.11392, BBWENet of xiph/opus (dnn/torch/osce)
 """
 
 from __future__ import annotations

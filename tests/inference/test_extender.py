@@ -16,7 +16,7 @@ from codecbwe_jax.inference.streaming import StreamingExtender
 from codecbwe_jax.systems import build
 from codecbwe_jax.systems.ap_bwe import ApBwe
 from tests.conftest import run_cli, stirred
-from tests.interop.test_post_hoc_export import SYSTEMS
+from tests.interop.test_post_hoc_export import SYSTEMS, UNNAMED
 
 SYSTEM = ApBwe(channels=8, layers=2, n_fft=128, hop_length=40, win_length=128, resampler="hann24")
 
@@ -159,7 +159,7 @@ def test_two_channels_are_extended_as_mean_and_half_difference(voice: np.ndarray
 LOUD = ("ap_bwe", "ms_bwe", "hifi_gan_bwe", "musichifi_bwe", "high_band", "high_band_pqmf")
 
 
-@pytest.mark.parametrize("name", [*LOUD, "bbwexnet", "opus_bbwe"])
+@pytest.mark.parametrize("name", [*LOUD, "bbwexnet", "opus_bbwe", *UNNAMED])
 def test_the_loudest_input_that_is_taken_gives_finite_output(name: str) -> None:
     system = build(SYSTEMS[name])
     model = Model(name, system, stirred(system.init(jax.random.key(0))), {})

@@ -14,15 +14,17 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from codecbwe_jax.config import load_config
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.model import Model
 from codecbwe_jax.interop import verify
+from codecbwe_jax.interop.bundle import FOLDER
 from codecbwe_jax.interop.convert import convert
 from codecbwe_jax.interop.differences import Differences
 from codecbwe_jax.interop.export import SPEECH_TOLERANCE, export_onnx, export_torch
 from codecbwe_jax.interop.torch.parts.streaming import Streaming
-from codecbwe_jax.systems import build
+from codecbwe_jax.systems import REGISTRY, build
 from tests.conftest import ROOT, stirred
 
 SYSTEMS = {
@@ -83,6 +85,19 @@ SYSTEMS = {
     "opus_bbwe_32k": {"name": "opus_bbwe", "size": 16, "output_rate": 32000},
 }
 
+
+def unnamed() -> dict[str, dict]:
+    """Systems with a PyTorch file that are not in `SYSTEMS`, as their recipes' "tiny" has them."""
+    named = {settings["name"] for settings in SYSTEMS.values()}
+    files = {path.stem for path in FOLDER.glob("*.py")}
+    return {
+        name: load_config(f"configs/{name}.py:tiny").system.to_dict()
+        for name in sorted(files & set(REGISTRY) - named)
+    }
+
+
+UNNAMED = unnamed()
+SYSTEMS |= UNNAMED
 
 # Where lengths are kept by a resampler or by a filter's delay, in each of the ways there are.
 EXACT = ("ap_bwe", "ms_bwe", "ms_bwe_32k", "high_band_pqmf", "hifi_gan_bwe_any")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
+from codecbwe_jax.cli import main
 from codecbwe_jax.systems import REGISTRY, build
 from codecbwe_jax.systems.facts import facts, stored
 from codecbwe_jax.systems.multiply_adds import in_later_rounds, multiply_adds
@@ -104,9 +105,15 @@ def test_stored_figures_are_of_registered_systems() -> None:
     assert list(stored()) == list(REGISTRY)
 
 
-def test_printing_them_needs_no_jax() -> None:
+def test_a_system_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["systems", "--measure", "high_band", "higher_band"]) == 2
+    assert "no system higher_band; there are ap_bwe, " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("printed", ["['systems']", "['systems', '--markdown']"])
+def test_printing_them_needs_no_jax(printed: str) -> None:
     program = (
-        "import sys; from codecbwe_jax.cli import main; main(['systems']); "
+        f"import sys; from codecbwe_jax.cli import main; main({printed}); "
         "assert not {'jax', 'numpy', 'flax'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)

@@ -8,53 +8,14 @@ few programs: thousands of single operations take minutes.
 
 from __future__ import annotations
 
-from tests.golden.adapters import (
-    ap_bwe,
-    bigvgan,
-    codec_models,
-    codec_parts,
-    critics,
-    diffusion,
-    discriminators,
-    heads,
-    hifi_gan_bwe,
-    losses,
-    metrics,
-    musichifi,
-    signal,
-    streaming,
-    vocos,
-)
+import importlib
+from pathlib import Path
 
-ADAPTERS = {
-    **ap_bwe.ADAPTERS,
-    **bigvgan.ADAPTERS,
-    **codec_models.ADAPTERS,
-    **codec_parts.ADAPTERS,
-    **critics.ADAPTERS,
-    **diffusion.ADAPTERS,
-    **discriminators.ADAPTERS,
-    **heads.ADAPTERS,
-    **hifi_gan_bwe.ADAPTERS,
-    **losses.ADAPTERS,
-    **metrics.ADAPTERS,
-    **musichifi.ADAPTERS,
-    **signal.ADAPTERS,
-    **streaming.ADAPTERS,
-    **vocos.ADAPTERS,
-}
+NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+MODULES = [importlib.import_module(f"{__name__}.{name}") for name in NAMES]
+ADAPTERS = {kind: adapt for module in MODULES for kind, adapt in module.ADAPTERS.items()}
 
 # kind -> function of `full_config` that gives the names and shapes of the official checkpoint
 FULL_NETWORKS = {
-    **ap_bwe.FULL_NETWORKS,
-    **bigvgan.FULL_NETWORKS,
-    **codec_models.FULL_NETWORKS,
-    **codec_parts.FULL_NETWORKS,
-    **critics.FULL_NETWORKS,
-    **discriminators.FULL_NETWORKS,
-    **heads.FULL_NETWORKS,
-    **hifi_gan_bwe.FULL_NETWORKS,
-    **musichifi.FULL_NETWORKS,
-    **streaming.FULL_NETWORKS,
-    **vocos.FULL_NETWORKS,
+    kind: full for module in MODULES for kind, full in getattr(module, "FULL_NETWORKS", {}).items()
 }
