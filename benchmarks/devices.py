@@ -27,19 +27,14 @@ COUNTS = (1, 2, 4, 8)
 
 def prepared(config_name: str) -> tuple[Any, Any, Any, Any, Any]:
     """(config, mapping, mapped step, placed state, divided batch) of a run at its last step."""
-    import jax
 
-    from codecbwe_jax import objectives, systems
     from codecbwe_jax.config import load_config
-    from codecbwe_jax.training import devices
-    from codecbwe_jax.training.loop import compiled_steps, fresh_state
+    from codecbwe_jax.training.run import Run
 
-    config = load_config(config_name, ["--config.train.batch_size=8"])
-    system = systems.build(config.system)
-    objective = objectives.build(system, config.objective)
-    mapping = devices.build(config.train.mapping, 8, jax.devices())
-    state, transforms = fresh_state(config, objective, jax.random.key(0))
-    step = compiled_steps(config, objective, transforms, mapping)(config.train.steps - 1)
+    run = Run.of(load_config(config_name, ["--config.train.batch_size=8"]))
+    config, system, mapping = run.config, run.system, run.mapping
+    state = run.fresh()
+    step = run.steps(state["params"])(config.train.steps - 1)
     rng, samples = np.random.default_rng(0), config.data.segment_samples
     narrow = samples * system.input_rate // system.output_rate
     batch = {

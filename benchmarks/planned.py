@@ -43,17 +43,13 @@ def measured(recipe: str, overrides: list[str]) -> tuple[float, int, int]:
     import jax
     import numpy as np
 
-    from codecbwe_jax import objectives, systems
-    from codecbwe_jax.training.loop import compiled_steps, device_mapping, fresh_state
+    from codecbwe_jax.training.run import Run
     from codecbwe_jax.training.settings import load_run, shapes
 
-    config = load_run(recipe, overrides)
-    system = systems.build(config.system)
-    objective = objectives.build(system, config.objective)
-    mapping, key = device_mapping(config), jax.random.key(0)
-    state, transforms = fresh_state(config, objective, key)
-    last = config.train.steps - 1
-    step = compiled_steps(config, objective, transforms, mapping)(last)
+    run = Run.of(load_run(recipe, overrides))
+    config, system, mapping, key = run.config, run.system, run.mapping, jax.random.key(0)
+    state, last = run.fresh(), config.train.steps - 1
+    step = run.steps(state["params"])(last)
     rng, size = np.random.default_rng(0), config.train.batch_size
     one = shapes(system, config.data.segment_samples)
     batch = {

@@ -29,18 +29,15 @@ def pairs(batch: int) -> tuple[np.ndarray, np.ndarray]:
 def jax_step(batch: int, mapping_name: str, dtype: str) -> Run:
     import jax
 
-    from codecbwe_jax import objectives, systems
     from codecbwe_jax.config import load_config
-    from codecbwe_jax.training import devices
-    from codecbwe_jax.training.loop import compiled_steps, fresh_state
+    from codecbwe_jax.training.run import Run as Training
 
     typed = ("system.compute_dtype", *(f"objective.critics.{c}.dtype" for c in CRITICS))
     overrides = [f"--config.{field}={dtype}" for field in typed]
-    config = load_config("configs/ap_bwe.py", [f"--config.train.batch_size={batch}", *overrides])
-    objective = objectives.build(systems.build(config.system), config.objective)
-    mapping, key = devices.build(mapping_name, batch, jax.devices()), jax.random.key(0)
-    state, transforms = fresh_state(config, objective, key)
-    step = compiled_steps(config, objective, transforms, mapping)(0)
+    overrides += [f"--config.train.batch_size={batch}", f"--config.train.mapping={mapping_name}"]
+    training = Training.of(load_config("configs/ap_bwe.py", overrides))
+    mapping, key, state = training.mapping, jax.random.key(0), training.fresh()
+    step = training.steps(state["params"])(0)
     wide, narrow = pairs(batch)
     index = np.arange(batch, dtype=np.int32)
     divided = mapping.divide({"target": wide, "input": narrow, "index": index})

@@ -24,7 +24,8 @@ from codecbwe_jax.systems.base import System
 from codecbwe_jax.systems.facts import facts
 from codecbwe_jax.training import codec_input, settings
 from codecbwe_jax.training.data import find_recordings
-from codecbwe_jax.training.loop import device_mapping, starting_model, train
+from codecbwe_jax.training.loop import train
+from codecbwe_jax.training.run import Run, device_mapping
 
 CLIPS = 12
 
@@ -65,7 +66,7 @@ def compare(
     for name, config in runs:
         print(f"{name}: {config.system.name}, {steps} steps", flush=True)
         speeds[name] = _trained(config, report / "runs" / name)
-        models.append(starting_model(config, f"{name}, step 0"))
+        models.append(Run.of(config).starting_model(f"{name}, step 0"))
         trained = load_model(report / "runs" / name)
         models.append(dataclasses.replace(trained, name=name))
     _, held_out = find_recordings(runs[0][1], _highest(models), report / "runs" / names[0])

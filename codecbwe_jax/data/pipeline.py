@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import grain
@@ -164,7 +164,7 @@ def batches(
     host: int = 0,
     hosts: int = 1,
     say: Callable[[str], None] = print,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """An endless stream of batches; the same for any number of workers and threads, and behind a
     worker that was killed: others take its place.
 

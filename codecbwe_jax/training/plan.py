@@ -16,21 +16,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from codecbwe_jax import objectives, systems
 from codecbwe_jax.data import codec_pairs, pipeline, recordings, synthetic
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.objectives.turn import Objective
-from codecbwe_jax.systems.base import System
 from codecbwe_jax.systems.multiply_adds import in_later_rounds
-from codecbwe_jax.training import codec_input, settings
-from codecbwe_jax.training.loop import (
-    averages,
-    compiled_steps,
-    device_mapping,
-    group_optimizers,
-    pair_settings,
-)
-from codecbwe_jax.training.step import init_state
+from codecbwe_jax.training import codec_input, parts
+from codecbwe_jax.training.run import Run
 
 T = TypeVar("T")
 ELEMENT_BYTES = {"f64": 8, "s64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "pred": 1}
@@ -132,26 +123,21 @@ def plan(config: ConfigDict) -> Plan:
     Raises:
       UserError: as `train`, on a bad config.
     """
-    settings.check(config)
-    system = systems.build(config.system)
-    objective = objectives.build(system, config.objective)
-    mapping = device_mapping(config)
+    run = Run.of(config)
+    system, objective, mapping = run.system, run.objective, run.mapping
     source = codec_input.load(config, system)
-    params = jax.eval_shape(objective.init, jax.random.key(0))
-    transforms = group_optimizers(config, objective, params, mapping.share)
-    moving = averages(config, objective)
-    state = jax.eval_shape(lambda p: init_state(p, transforms, moving), params)
+    state = run.shapes()
+    params = state["params"]
     online, of_codec = codec_input.in_step(config, source)
-    frozen = {name: part.shapes() for name, part in system.parts.items()}
-    frozen |= jax.eval_shape(lambda: of_codec)
+    frozen = jax.eval_shape(lambda: parts.params(run.parts) | of_codec)
     inputs = (
         mapping.state_shapes(state),
-        mapping.shapes_divided(_batch(config, system, source)),
+        mapping.shapes_divided(_batch(run, source)),
         jax.eval_shape(lambda: jax.random.key(0)),
         mapping.shapes(frozen),
     )
     number = fullest(objective, config.train.steps)
-    step = compiled_steps(config, objective, transforms, mapping, online)(number)
+    step = run.steps(params, online)(number)
     program = step.lower(*inputs).compile()
     memory, text = _said(program.memory_analysis()), _said(program.as_text())
     count, size = exchanges(text, "all-reduce")
@@ -159,7 +145,7 @@ def plan(config: ConfigDict) -> Plan:
     if config.train.micro_batches > 1:
         config = config.copy_and_resolve_references()
         config.train.micro_batches = 1
-        step = compiled_steps(config, objective, transforms, mapping, online)(number)
+        step = dataclasses.replace(run, config=config).steps(params, online)(number)
         program = step.lower(*inputs).compile()
     costs = _said(program.cost_analysis())
     return Plan(
@@ -188,10 +174,9 @@ def fullest(objective: Objective, steps: int) -> int:
     return max(range(steps), key=lambda n: (sum(turn.active(n) for turn in objective.turns), n))
 
 
-def _batch(
-    config: ConfigDict, system: System, source: codec_input.Source | None
-) -> dict[str, jax.ShapeDtypeStruct]:
+def _batch(run: Run, source: codec_input.Source | None) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes of a batch, from samples made of a synthetic recording as a run makes them."""
+    config = run.config
     with tempfile.TemporaryDirectory() as scratch:
         synthetic.write_corpus(Path(scratch), speakers=1, clips=1, seconds=1.0)
         found = recordings.find(scratch).recordings
@@ -199,7 +184,7 @@ def _batch(
             chunks = codec_pairs.chunks(found, config.data.chunk_seconds)
             make = codec_pairs.MakeOnlinePair(chunks, source.inputs.settings)
         else:
-            make = pipeline.MakePair(found, pair_settings(config, system))
+            make = pipeline.MakePair(found, run.pair_settings())
         sample = make.random_map((0, 0), np.random.default_rng(0))
     del sample["broken"]
     size = config.train.batch_size

@@ -16,7 +16,7 @@ import pytest
 
 from codecbwe_jax.config import load_config
 from codecbwe_jax.training import cluster
-from codecbwe_jax.training.loop import starting_model
+from codecbwe_jax.training.run import Run
 from codecbwe_jax.weights.checkpoints import load_groups
 from tests.commands import Command
 
@@ -101,7 +101,8 @@ def check_equal_runs(one: Path, other: Path) -> None:
     assert [r["step"] for r in first] == [r["step"] for r in second]
     for name in ("generator/loss", "generator/gradient_norm"):
         np.testing.assert_allclose(*([r[name] for r in run] for run in (first, second)), rtol=1e-3)
-    start = starting_model(load_config("tests/training/micro_config.py"), "start").params
+    config = load_config("tests/training/micro_config.py", ["--config.train.batch_size=8"])
+    start = Run.of(config).starting_model("start").params
     ends = [load_groups(w / "checkpoints")[0]["params"]["generator"] for w in (one, other)]
     begin, one_end, other_end = (
         np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)]) for tree in (start, *ends)

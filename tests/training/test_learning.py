@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from codecbwe_jax import objectives, systems
+from codecbwe_jax import systems
 from codecbwe_jax.config import load_config
 from codecbwe_jax.evaluation import evaluators
 from codecbwe_jax.inference.model import load_model
 from codecbwe_jax.training.data import find_recordings
-from codecbwe_jax.training.loop import fresh_state, group_optimizers, train
+from codecbwe_jax.training.loop import train
+from codecbwe_jax.training.run import Run
 from codecbwe_jax.weights.checkpoints import load_groups
 
 STEPS = 80
@@ -57,9 +58,7 @@ def test_a_short_run_lowers_its_loss_and_the_held_out_figure(run) -> None:
     assert len(losses) == STEPS
     # a fifth is far beyond what one batch differs from another
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    objective = objectives.build(systems.build(config.system), config.objective)
-    fresh, _ = fresh_state(config, objective, jax.random.key(config.train.seed))
-    before = judged(config, workdir, fresh["params"]["generator"])
+    before = judged(config, workdir, Run.of(config).fresh()["params"]["generator"])
     after = judged(config, workdir, load_model(workdir).params)
     # it comes to three quarters
     assert after["lsd_high"] < 0.9 * before["lsd_high"]
@@ -87,8 +86,7 @@ def test_each_group_moves_by_its_own_rule(corpus: Path, tmp_path: Path) -> None:
     config.optimizers.mpd = ConfigDict({**config.optimizers.default.to_dict()})
     config.optimizers.mpd.learning_rate = 4e-3
     train(config, tmp_path / "run")
-    objective = objectives.build(systems.build(config.system), config.objective)
-    before, _ = fresh_state(config, objective, jax.random.key(config.train.seed))
+    before = Run.of(config).fresh()
     after, _ = load_groups(tmp_path / "run" / "checkpoints")
     row = next(r for r in logged(tmp_path / "run") if "generator/loss" in r)
     for group, rate in (("generator", 1e-3), ("mpd", 4e-3)):
@@ -103,16 +101,16 @@ def test_each_group_moves_by_its_own_rule(corpus: Path, tmp_path: Path) -> None:
 
 def test_optimisers_are_given_the_settings_of_their_group() -> None:
     """Two steps of AdamW by hand, with the norm clipped, from each group's entry of the config."""
-    config = load_config("tests/training/micro_config.py").unlock()
+    config = load_config("tests/training/micro_config.py", ["--config.train.batch_size=8"]).unlock()
     config.objective.critics.mpd = {**CRITIC, **WEIGHTS}
     entries = {
         "default": {"betas": (0.5, 0.9), "weight_decay": 0.1, "clip_norm": 2.0, "rates": ()},
         "mpd": {"betas": (0.8, 0.99), "weight_decay": 0.03, "clip_norm": 0.5, "rates": ()},
     }
-    config.optimizers = ConfigDict(entries)
-    objective = objectives.build(systems.build(config.system), config.objective)
+    whole = config.optimizers.default.to_dict()
+    config.optimizers = ConfigDict({group: {**whole, **entry} for group, entry in entries.items()})
     params = {group: {"w": np.float32([1.0, -2.0])} for group in ("generator", "mpd")}
-    transforms = group_optimizers(config, objective, params)
+    transforms = Run.of(config).optimizers(params)
     assert set(transforms) == {"generator", "mpd"}
     gradients = np.float32([[3.0, 4.0], [-0.3, 0.1]])
     for group, entry in (("generator", entries["default"]), ("mpd", entries["mpd"])):
