@@ -127,9 +127,27 @@ CODEC_SIZES = [
     *sizes("", {name: MICRO_CODEC[name] for name in ("encoder_width", "ratios")}),
 ]
 NATIVE_SIZES = [*BACKBONE, *sizes("", {"features": 96})]
-CODEC_LOSSES = one_window("multi_scale_mel", "multi_resolution_stft")
+# A codec that is trained: one stage in place of two, for a sixth of all parameters.
+CODEC_TRAINING = [
+    *CODEC_SIZES,
+    "--config.system.ratios=(320,)",
+    *one_window("multi_scale_mel", "multi_resolution_stft"),
+    "--config.data.segment_samples=3200",
+]
 NATIVE_LOSSES = one_window("multi_scale_mel", "upper_band_mel", "multi_resolution_stft")
 POST_HOC_LOSSES = one_window("upper_band_mel", "multi_resolution_stft")
+# The recipes' critics, where they only stand by.
+ONE_CRITIC = [
+    "--config.objective.critics.dac.periods=(2,)",
+    "--config.objective.critics.dac.windows=(512,)",
+    "--config.objective.critics.dac.channels=2",
+    "--config.objective.critics.dac.period_channels=(2,2,2,2,2)",
+]
+# Python that makes what is synthesised without data of one's own little.
+FEW_VOICES = """
+from codecbwe_jax.data import synthetic
+synthetic.write_corpus.__defaults__ = 3, 3, 1.2  # voices, clips of each, seconds
+"""
 # A training of moments.
 SHORT = [
     "--config.train.batch_size=2",

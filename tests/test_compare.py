@@ -10,9 +10,12 @@ import soundfile
 from codecbwe_jax.compare import compare
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
-from tests.conftest import NATIVE_LOSSES, NATIVE_SIZES, SHORT, run_cli
+from tests.conftest import NATIVE_LOSSES, NATIVE_SIZES, SHORT, run_cli, sizes
 
-NATIVE_MICRO = " ".join([*NATIVE_SIZES, *NATIVE_LOSSES])
+LOSSES = " ".join(NATIVE_LOSSES)
+NATIVE_MICRO = " ".join([*NATIVE_SIZES, LOSSES])
+WITHOUT_ATTENTION = {"size": 64, "intermediate": 80, "layers": 1}
+CONVNEXT = " ".join([*sizes("backbone.", WITHOUT_ATTENTION), *sizes("", {"features": 96})])
 NATIVE = f"configs/native_istft.py:tiny_48k {NATIVE_MICRO}"
 
 
@@ -24,7 +27,7 @@ def test_systems_of_both_kinds_at_two_rates(
     command = (
         "compare",
         "--configs",
-        f"high=configs/native_istft.py:tiny_48k --config.system.head_init=scratch {NATIVE_MICRO}",
+        f"high=configs/native_istft.py:tiny_48k_convnext {CONVNEXT} {LOSSES}",
         f"configs/native_multiband.py:tiny_2x12 {NATIVE_MICRO}",
         "post_hoc=tests/training/micro_config.py:neucodec",
         f"--codec={codec_24k_folder}",

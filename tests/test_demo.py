@@ -9,16 +9,18 @@ import soundfile
 
 from codecbwe_jax.inference.tokens import TokenFile
 from tests.commands import run_to_end
-from tests.conftest import ROOT
+from tests.conftest import CODEC_TRAINING, FEW_VOICES, POST_HOC_LOSSES, sizes
 
 # They beat both baselines by far: a distance of 2.8 above the edge, theirs being 4.1 and 4.5.
 STEPS = 10
-SMALL = f"""
+# its recipes with networks and losses whose steps compile in seconds
+AP_BWE = [*sizes("", {"channels": 32, "layers": 1}), *POST_HOC_LOSSES]
+SMALL = f"""{FEW_VOICES}
 import sys
 from codecbwe_jax import cli, demo
-recipes = {{demo.CODEC_CONFIG: "codec", demo.CONFIG: "ap_bwe"}}
-load = demo.load_config
-demo.load_config = lambda path, *given: load(r"{ROOT}/tests/micro_demo.py:" + recipes[path], *given)
+from codecbwe_jax.training.settings import load_run
+small = {{demo.CODEC_CONFIG: {CODEC_TRAINING}, demo.CONFIG: {AP_BWE}}}
+demo.load_config = lambda path, given: load_run(path, [*small[path], *given])
 sys.exit(cli.main(["demo", *sys.argv[1:]]))
 """
 

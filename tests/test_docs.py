@@ -22,11 +22,12 @@ from codecbwe_jax.training import codec_input
 from codecbwe_jax.weights.rules import to_torch
 from tests.commands import run_to_end
 from tests.conftest import (
-    CODEC_LOSSES,
     CODEC_SIZES,
+    CODEC_TRAINING,
     MICRO,
     NATIVE_LOSSES,
     NATIVE_SIZES,
+    ONE_CRITIC,
     POST_HOC_LOSSES,
     ROOT,
     SHORT,
@@ -104,22 +105,21 @@ def micro(arguments: list[str]) -> list[str]:
         return [
             "--config.system.size=16",
             *POST_HOC_LOSSES,
-            "--config.objective.critics.dac.channels=2",
-            "--config.objective.critics.dac.period_channels=(2,2,2,2,2)",
+            *ONE_CRITIC,
             "--config.data.chunk_seconds=0.5",
             "--config.data.segment_samples=6400",
             "--config.train.steps=2",
             *SHORT,
         ]
     if any(a.startswith("--config=configs/codec") for a in arguments):
-        if arguments[0] != "train":
-            return CODEC_SIZES
-        steps, samples = "--config.train.steps=2", "--config.data.segment_samples=3200"
-        return [*CODEC_SIZES, *CODEC_LOSSES, *SHORT, steps, samples]
+        training = [*CODEC_TRAINING, *SHORT, "--config.train.steps=2"]
+        return training if arguments[0] == "train" else CODEC_SIZES
     if arguments[0] == "train":
         return ["--config.train.steps=2", *MICRO]
     if arguments[0] == "plan":  # of a step without critics
         return ["--config.train.steps=2", *MICRO]
+    if arguments[0] == "evaluate":
+        return ["--clips=1"]
     return MICRO if arguments[0] == "cache" else []
 
 

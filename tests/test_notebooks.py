@@ -8,8 +8,8 @@ import pytest
 from nbclient import NotebookClient
 
 from tests.conftest import (
-    CODEC_LOSSES,
-    CODEC_SIZES,
+    CODEC_TRAINING,
+    FEW_VOICES,
     MICRO,
     NATIVE_LOSSES,
     NATIVE_SIZES,
@@ -21,12 +21,7 @@ from tests.conftest import (
 pytestmark = pytest.mark.xdist_group("notebooks")
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-CODEC = [
-    *CODEC_SIZES,
-    *CODEC_LOSSES,
-    "--config.data.segment_samples=3200",
-    "--config.train.steps=2",
-]
+CODEC = [*CODEC_TRAINING, "--config.train.steps=2"]
 NATIVE = [
     *NATIVE_SIZES,
     *NATIVE_LOSSES,
@@ -39,7 +34,6 @@ def settings(corpus: Path) -> dict[str, dict[str, Any]]:
     return {
         "01_quickstart": {"DATA": str(corpus), "STEPS": 2, "OVERRIDES": MICRO},
         "02_finetune_codec_decoder": {
-            "DATA": str(corpus),
             "STEPS": 2,
             "OVERRIDES": [*NATIVE, *SHORT],
             "CODEC_OVERRIDES": [*CODEC, *SHORT],
@@ -80,7 +74,7 @@ def run(path: Path, desk: Path, corpus: Path) -> nbformat.NotebookNode:
     named = notebook.cells[place].source
     chosen = settings(corpus)[path.stem]
     assert all(f"{name}" in named for name in chosen)
-    lines = "\n".join(f"{name} = {value!r}" for name, value in chosen.items())
+    lines = "\n".join([*(f"{name} = {value!r}" for name, value in chosen.items()), FEW_VOICES])
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(lines))
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(desk)}})
     client.execute()

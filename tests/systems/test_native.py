@@ -20,6 +20,7 @@ from tests.conftest import (
     MICRO_CODEC,
     NATIVE_LOSSES,
     NATIVE_SIZES,
+    ONE_CRITIC,
     one_window,
     random_codec,
     run_cli,
@@ -235,10 +236,7 @@ def test_the_whole_recipe_trains(corpus: Path, codec_folder: Path, tmp_path: Pat
         "--config.objective.adversarial_from=1",
         "--config.objective.ramp_steps=1",
         *one_window("subband_stft"),
-        "--config.objective.critics.dac.periods=(2,)",
-        "--config.objective.critics.dac.windows=(512,)",
-        "--config.objective.critics.dac.channels=2",
-        "--config.objective.critics.dac.period_channels=(2, 2, 2, 2, 2)",
+        *ONE_CRITIC,
     )
     assert result.returncode == 0, result.stderr
     lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
