@@ -56,7 +56,8 @@ def _model_of(config: Mapping[str, Any]) -> dict[str, Any]:
 def _listed(
     before: Mapping[str, Any], after: Mapping[str, Any], only: tuple[str, ...] = ("",)
 ) -> str:
-    first, second = flat(before), flat(after)
+    # an empty group is what was not known yet when a config was stored
+    first, second = ({k: v for k, v in flat(c).items() if v != {}} for c in (before, after))
     return ", ".join(
         f"config.{name} {first.get(name)} -> {second.get(name)}"
         for name in sorted({**first, **second})
