@@ -467,7 +467,6 @@ def _export(args: argparse.Namespace) -> None:
     from codecbwe_jax.interop.export import export_onnx, export_torch
     from codecbwe_jax.interop.export_original import export_original
     from codecbwe_jax.interop.export_transformers import export_transformers
-    from codecbwe_jax.interop.verify import decided_by_rounding
 
     _refuse_existing(args.output, args.overwrite)
     model = load_model(args.model)
@@ -483,7 +482,7 @@ def _export(args: argparse.Namespace) -> None:
     print("verified against JAX; differences, as shares of the peak or of speech's level:")
     for name, value in differences.all.items():
         print(f"  {name}: {value:.1e} ({20 * math.log10(max(value, 1e-20)):.0f} dB)")
-    if decided_by_rounding(model.system):
+    if model.system.decided_by_rounding:
         print(
             "  its phase_floor is 0: on speech the phases of empty bins, which are rounding, "
             "decide what it gives, in any implementation; its parts agree"

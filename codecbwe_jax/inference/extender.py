@@ -38,7 +38,7 @@ class BandwidthExtender:
 
     Args:
       model: what to run.
-      chunk_seconds: longest chunk.
+      chunk_seconds: longest chunk; a system with a `span` has a length of its own.
       say: gets a line before something slow, such as the first compilation.
       output_rate: in Hz; None: the model's own.
 
@@ -120,7 +120,7 @@ class BandwidthExtender:
         if rate < MIN_RATE:
             raise UserError(f"the input's rate is {rate} Hz; {MIN_RATE} Hz or more is needed")
         extend = self._causally if isinstance(self.system, StreamingSystem) else self._in_chunks
-        if getattr(self.system, "stereo", None) == "mid_side":
+        if self.system.mid_side:
             yield from _undone(extend(_Counter(_mid_side(blocks)), rate))
         else:
             yield from extend(_Counter(blocks), rate)
@@ -213,6 +213,8 @@ class _Chunks:
         self.lengths = [max(1, round(s * system.input_rate / align)) * align for s in seconds]
         if system.span:
             self.lengths = [system.span // align * align - 2 * self.context]
+            if self.lengths[0] < self.context:
+                raise ValueError(f"{system}: its span {system.span} holds no three contexts")
         # output samples on each side of a joint in which both chunks are heard
         self.fade = self.output(self.context) // 2 if system.span else 0
         self.compiled: set[int] = set()

@@ -6,10 +6,9 @@ programs agree on what they give for speech.
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import jax
 import numpy as np
@@ -18,16 +17,16 @@ from codecbwe_jax.audio.stft import phase, stft
 from codecbwe_jax.inference.model import Model
 from codecbwe_jax.interop import onnx_program
 from codecbwe_jax.interop.differences import Differences, share
-from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR
+from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR, ApBwe
 from codecbwe_jax.systems.base import System
 
 if TYPE_CHECKING:
     import torch
 
 
-def is_probed(system: System) -> bool:
-    """Whether a system says so of itself."""
-    return getattr(system, "probed_behind_resampler", False)
+def is_probed(system: System) -> TypeGuard[ApBwe]:
+    """Whether a system is one of them, of a kind that is probed here."""
+    return isinstance(system, ApBwe) and system.decided_by_rounding
 
 
 def in_torch(model: Model, twin: torch.nn.Module) -> Differences:
@@ -41,7 +40,7 @@ def in_torch(model: Model, twin: torch.nn.Module) -> Differences:
     """
     import torch
 
-    system = dataclasses.replace(model.system, compute_dtype="float32")
+    system = model.system.computing_in("float32")
     rng = np.random.default_rng(0)
     narrow = 0.1 * rng.standard_normal((1, system.input_rate // 4), np.float32)
     wide = 0.1 * rng.standard_normal((1, system.output_rate // 4), np.float32)
@@ -86,7 +85,7 @@ def in_onnx(model: Model, twin: torch.nn.Module) -> Differences:
 
 
 def _resynthesised(model: Model, wide: np.ndarray) -> np.ndarray:
-    system = dataclasses.replace(model.system, compute_dtype="float32")
+    system = model.system.computing_in("float32")
     with jax.default_matmul_precision("highest"):
         return np.asarray(jax.jit(system.resynthesise)(model.params, wide))
 

@@ -135,7 +135,7 @@ def check(differences: Differences, output: Path, system: System) -> None:
     """Raise UserError if an export differs from JAX by more than `TOLERANCE`, or on speech by more
     than `SPEECH_TOLERANCE`, where the system lets two programs agree on speech."""
     bounds = [(differences.parts, TOLERANCE)]
-    if not verify.decided_by_rounding(system):
+    if not system.decided_by_rounding:
         bounds.append((differences.speech, SPEECH_TOLERANCE))
     for measured, allowed in bounds:
         for name, difference in measured.items():

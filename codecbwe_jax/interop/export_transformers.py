@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 from pathlib import Path
 
@@ -84,7 +83,7 @@ def verify_codec(model: Model, folder: Path) -> dict[str, float]:
     import torch
     import transformers as library
 
-    system = dataclasses.replace(model.system, compute_dtype="float32")
+    system = model.system.computing_in("float32")
     kind = getattr(library, transformers.CLASSES[system.family])
     twin, info = kind.from_pretrained(folder, output_loading_info=True)
     wrong = [*info["missing_keys"], *info["unexpected_keys"]]

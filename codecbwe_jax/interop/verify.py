@@ -39,7 +39,7 @@ def on_speech(model: Model, run: Run, speech: Speech, who: str = "") -> Differen
     Raises:
       UserError: if a result has another length.
     """
-    system = dataclasses.replace(model.system, compute_dtype="float32")
+    system = model.system.computing_in("float32")
     extender = BandwidthExtender(dataclasses.replace(model, system=system), say=lambda text: None)
     differences = {}
     for kind, waves in speech.items():
@@ -98,11 +98,6 @@ def post_hoc(model: Model, folder: Path, speech: Speech) -> Differences:
     if behind_resampler.is_probed(model.system):
         differences |= behind_resampler.in_torch(model, twin)
     return differences
-
-
-def decided_by_rounding(system: System) -> bool:
-    """Whether a system takes the phases of empty bins, so that no two programs agree on speech."""
-    return getattr(system, "phase_floor", 1.0) == 0.0
 
 
 def streaming(model: Model, folder: Path, speech: Speech) -> Differences:
@@ -167,7 +162,7 @@ def probe(system: System) -> np.ndarray:
 
 def extended(model: Model, noise: np.ndarray) -> np.ndarray:
     """The whole, in JAX."""
-    system = dataclasses.replace(model.system, compute_dtype="float32")
+    system = model.system.computing_in("float32")
     with jax.default_matmul_precision("highest"):
         return np.asarray(
             jax.jit(system.extend)(model.params, noise, system.sampling(model.sampling))
@@ -203,7 +198,7 @@ def native(model: Model, folder: Path, speech: Speech) -> Differences:
 
     del speech
 
-    system = dataclasses.replace(model.system, compute_dtype="float32")
+    system = model.system.computing_in("float32")
     twin = load(folder)
     tokens = np.random.default_rng(0).integers(0, system.codebook_size, (2, TOKENS), np.int32)
     with jax.default_matmul_precision("highest"):

@@ -24,8 +24,8 @@ from codecbwe_jax.audio.sinc import SINC_FILTERS, SincFilterName, sinc_kernel
 from codecbwe_jax.audio.stft import istft, phase, stft
 from codecbwe_jax.fields import Fraction, Layers, Precision, Rate, Size
 from codecbwe_jax.nn.convnext import ConvNeXtBlock
-from codecbwe_jax.nn.init import fresh_variables, torch_uniform
-from codecbwe_jax.systems.base import Features, Params, Regression, Sampling
+from codecbwe_jax.nn.init import torch_uniform
+from codecbwe_jax.systems.base import Features, OneNetwork, Params, Regression, Sampling
 from codecbwe_jax.weights.rules import Rule
 
 # Added to every magnitude before its logarithm (datasets/dataset.py amp_pha_stft).
@@ -103,7 +103,7 @@ class ApBweNetwork(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class ApBwe(Regression):
+class ApBwe(OneNetwork, Regression):
     """AP-BWE as a system.
 
     Attributes:
@@ -159,16 +159,13 @@ class ApBwe(Regression):
         return frame * self.input_rate // self.output_rate
 
     @property
-    def probed_behind_resampler(self) -> bool:
-        """Whether an export is compared on `resynthesise` too: it sees the phases of empty bins, so
-        that no two programs agree on speech."""
+    def decided_by_rounding(self) -> bool:
         return self.phase_floor == 0.0
 
-    def init(self, key: jax.Array) -> Params:
-        """Fresh parameters: nested dict of float32 arrays."""
+    @property
+    def example(self) -> tuple[jax.ShapeDtypeStruct, ...]:
         spectrum = jax.ShapeDtypeStruct((1, 8, self.n_fft // 2 + 1), jnp.complex64)
-        features = jax.eval_shape(lambda z: seen(z, self.phase_floor), spectrum)
-        return fresh_variables(self.network, key, *features)["params"]
+        return jax.eval_shape(lambda z: seen(z, self.phase_floor), spectrum)
 
     def analyse(self, waveform: jax.Array) -> Features:
         """Spectral features of a waveform `[B, samples]` at output_rate.

@@ -76,11 +76,13 @@ class System(abc.ABC):
       takes: what `extend` reads, a low-rate waveform or codec tokens.
       one_rate: whether there is no other input_rate to choose.
       sampling_kind: of how it samples; None: it draws nothing.
+      mid_side: whether two channels are extended as their mean and half difference.
     """
 
     takes: ClassVar[Literal["waveform", "tokens"]] = "waveform"
     one_rate: ClassVar[bool] = False
     sampling_kind: ClassVar[type[SamplingSettings] | None] = None
+    mid_side: ClassVar[bool] = False
 
     @property
     @abc.abstractmethod
@@ -107,13 +109,20 @@ class System(abc.ABC):
     def span(self) -> int:
         """Input samples that it is given at once, always, where what it gives depends on all of
         them (attention, levels of a whole): then chunks are faded into one another within
-        `context`. 0: any number will do, `receptive_field` being exact."""
+        `context`, of which it holds at least three. 0: any number will do, `receptive_field` being
+        exact."""
         return 0
 
     @property
     def compute_dtype(self) -> str:
         """Of what the network computes, as far as there is a choice; a field where there is."""
         return "float32"
+
+    @property
+    def decided_by_rounding(self) -> bool:
+        """Whether it sees the phases of empty bins, which are those of rounding noise, so that no
+        two programs agree on what it gives for speech."""
+        return False
 
     @property
     def delay(self) -> int:
@@ -169,25 +178,15 @@ class System(abc.ABC):
         return jax.ShapeDtypeStruct((1, heard), jnp.float32)
 
     @property
-    def network(self) -> nn.Module:
-        """Whose parameters `init` makes, unless a system has several."""
-        raise NotImplementedError(f"{type(self).__name__} has no network of its own")
-
-    @property
     def parts(self) -> dict[str, System]:
         """Systems that it is made of, trained before it and frozen since: the fields that hold one.
         Under a field's name their parameters stand beside its own in what `extend` is given."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, System)}
 
-    @property
-    def example(self) -> tuple[jax.ShapeDtypeStruct, ...]:
-        """Shapes of what `network` is called with, of any length."""
-        return ()
-
+    @abc.abstractmethod
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters of its own as a nested dict of float32 arrays."""
-        return fresh_variables(self.network, key, *self.example)["params"]
 
     def shapes(self) -> Params:
         """Of all parameters, those of its parts too."""
@@ -237,6 +236,24 @@ class System(abc.ABC):
             otherwise.
         """
         raise UserError(f"it holds {other}, not {self}")
+
+
+class OneNetwork(System):
+    """A system whose own parameters are those of one network."""
+
+    @property
+    @abc.abstractmethod
+    def network(self) -> nn.Module:
+        """Of the settings, unbound."""
+
+    @property
+    @abc.abstractmethod
+    def example(self) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """What the network is called with, of some length."""
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters of the network."""
+        return fresh_variables(self.network, key, *self.example)["params"]
 
 
 class Regression(System):

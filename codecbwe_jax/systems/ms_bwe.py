@@ -116,6 +116,10 @@ class MsBwe(Regression):
         samples = hop * self.input_rate // GRID
         return samples * self.input_rate // math.gcd(samples * self.output_rate, self.input_rate)
 
+    @property
+    def decided_by_rounding(self) -> bool:
+        return self.phase_floor == 0.0
+
     def to(self, rate: int) -> Self:
         """To a lower step of the ladder."""
         if self.input_rate < rate <= self.output_rate and rate in LADDER:

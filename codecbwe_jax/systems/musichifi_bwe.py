@@ -47,7 +47,7 @@ class MusicHifiBwe(Regression):
       compute_dtype: "float32" or "bfloat16"; spectra and Snakes are float32 always.
     """
 
-    stereo: ClassVar[str] = "mid_side"
+    mid_side: ClassVar[bool] = True
     torch_rules: ClassVar[tuple[Rule, ...]] = (
         Rule("generator/conv_pre", "bwe_generator.conv_in", "wn_conv1d"),
         Rule("generator/ups_{i}", "bwe_generator.upsamplers.{i}", "wn_conv_transpose1d"),

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.nn import causal
-from codecbwe_jax.systems.base import Params, Regression, Sampling
+from codecbwe_jax.systems.base import OneNetwork, Params, Regression, Sampling
 
 INPUT_RATE = 16000
 OUTPUT_RATES = (32000, 48000)
 
 
-class StreamingSystem(Regression):
+class StreamingSystem(OneNetwork, Regression):
     """A causal network that takes whole frames and carries its past as an explicit state.
 
     A whole waveform and a stream of frames go through the same network, from the same state:

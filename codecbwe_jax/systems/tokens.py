@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import jax
 
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.systems.base import Params, Regression
+from codecbwe_jax.systems.base import OneNetwork, Params, Regression
 
 
-class TokenSystem(Regression):
+class TokenSystem(OneNetwork, Regression):
     """A system that makes a waveform of tokens, whether they are its input or its own.
 
     Attributes:

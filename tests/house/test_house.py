@@ -210,18 +210,20 @@ def test_what_sees_all_it_is_given_is_joined_without_a_seam() -> None:
     y = extender(0.04 * rising.astype(np.float32), 16000)
     assert len(y) == 2 * samples
     joints = [2 * (16000 - 3200) * k for k in range(1, 7)]
-    # an edge would be a click above 1 kHz; the tone has nothing there
+    # an edge would be a click above 1 kHz, where the tone has nothing: 980 times what is elsewhere if
+    # nothing fades; 1.23 times as it is, since the tone goes on rising
     above = np.abs(np.diff(y, 4))
     at_joints = max(above[j - 1600 : j + 1600].max() for j in joints)
     elsewhere = np.median([above[j + 6400 : j + 9600].max() for j in joints])
-    assert at_joints < 2.0 * elsewhere
-    # the level goes from one chunk's to the next one's, never beyond either
+    assert at_joints < 1.5 * elsewhere
+    # the level goes from one chunk's to the next one's, never beyond either by more than windows of
+    # 10 ms can tell: 1.7 % and 0.4 % seen
     rms = np.sqrt(np.convolve(y**2, np.ones(640) / 640, "same"))
     for j in joints:
         before, after = rms[j - 2400], rms[j + 2400]
         inside = rms[j - 1600 : j + 1600]
-        assert inside.min() > 0.9 * min(before, after)
-        assert inside.max() < 1.1 * max(before, after)
+        assert inside.min() > 0.97 * min(before, after)
+        assert inside.max() < 1.01 * max(before, after)
 
 
 def test_an_output_rate_is_chosen_when_it_runs() -> None:

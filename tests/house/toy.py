@@ -19,7 +19,7 @@ from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.fields import Count, Rate, Size
 from codecbwe_jax.objectives.turn import Average, Batch, Context, Params, Report, Turn
 from codecbwe_jax.systems import Settings, build
-from codecbwe_jax.systems.base import Regression, Sampling, SamplingSettings, System
+from codecbwe_jax.systems.base import OneNetwork, Regression, Sampling, SamplingSettings
 from codecbwe_jax.weights.rules import Rule
 
 HOP = 40  # samples at 16 kHz of a frame
@@ -36,7 +36,7 @@ class Frames(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class ToyVocoder(Regression):
+class ToyVocoder(OneNetwork, Regression):
     """Frames of a waveform at output_rate to that waveform.
 
     Attributes:
@@ -91,7 +91,7 @@ class ToySampling(SamplingSettings):
 
 
 @dataclasses.dataclass(frozen=True)
-class Toy(System):
+class Toy(OneNetwork):
     """The toy.
 
     Attributes:

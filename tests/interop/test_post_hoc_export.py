@@ -1,5 +1,6 @@
 """Post-hoc systems in PyTorch and in onnxruntime."""
 
+import dataclasses
 import functools
 import json
 import subprocess
@@ -23,7 +24,7 @@ from codecbwe_jax.interop.bundle import FOLDER
 from codecbwe_jax.interop.convert import convert
 from codecbwe_jax.interop.differences import Differences
 from codecbwe_jax.interop.export import SPEECH_TOLERANCE, export_onnx, export_torch
-from codecbwe_jax.interop.torch.parts.streaming import Streaming
+from codecbwe_jax.interop.torch.opus_bbwe import OpusBbwe
 from codecbwe_jax.systems import REGISTRY, build
 from tests.conftest import ROOT, stirred
 
@@ -263,7 +264,7 @@ def test_a_streaming_export_runs_alone(tmp_path: Path) -> None:
 
 
 def test_a_stream_says_what_it_cannot_take() -> None:
-    twin = Streaming({"output_rate": 48000, "input_rate": 16000})
+    twin = OpusBbwe(dataclasses.asdict(build(SYSTEMS["opus_bbwe"])))
     for x, says in (
         (torch.zeros(160), r"float32 \[160\]; floats in \[-1, 1\], \(batch, samples, a multiple"),
         (torch.zeros(1, 100), "a multiple of 160"),

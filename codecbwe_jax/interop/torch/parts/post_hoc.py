@@ -5,6 +5,8 @@ Any length from one sample gives exactly `round(samples * output_rate / input_ra
 
 from __future__ import annotations
 
+import abc
+
 import torch
 from torch.nn import functional
 
@@ -12,7 +14,7 @@ from codecbwe_jax.interop.torch.parts.exported import Exported
 from codecbwe_jax.interop.torch.parts.waveform import check_waveform
 
 
-class PostHoc(Exported):
+class PostHoc(Exported, abc.ABC):
     """A network that extends a whole waveform.
 
     Args:
@@ -31,9 +33,9 @@ class PostHoc(Exported):
         self.config = config
         self.input_rate, self.output_rate = config["input_rate"], config["output_rate"]
 
+    @abc.abstractmethod
     def run(self, waveform: torch.Tensor) -> torch.Tensor:
         """The network: (batch, samples) at input_rate -> at output_rate, of its own length."""
-        raise NotImplementedError
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """(batch, samples) at input_rate -> (batch, round(samples * output_rate / input_rate)).

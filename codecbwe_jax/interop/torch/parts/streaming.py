@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 
 import torch
@@ -33,7 +34,7 @@ class Memory:
         return joined
 
 
-class Streaming(Exported):
+class Streaming(Exported, abc.ABC):
     """A network that takes whole frames.
 
     Args:
@@ -50,6 +51,10 @@ class Streaming(Exported):
     def __init__(self, config: dict) -> None:
         super().__init__()
         self.ratio = config["output_rate"] // config["input_rate"]
+
+    @abc.abstractmethod
+    def run(self, x: torch.Tensor, memory: Memory) -> torch.Tensor:
+        """The network: whole frames (batch, n) -> (batch, n * ratio), `lag` behind them."""
 
     def forward(self, x: torch.Tensor, *state: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Frames (batch, n) -> (batch, n * ratio), then the next state.
