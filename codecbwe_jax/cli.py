@@ -276,6 +276,7 @@ def _train(args: argparse.Namespace) -> int:
     from codecbwe_jax.training import cluster
     from codecbwe_jax.training.interruption import Interrupted
     from codecbwe_jax.training.loop import train
+    from codecbwe_jax.training.run import Run
     from codecbwe_jax.training.settings import load_run
 
     enable_cache()
@@ -283,7 +284,7 @@ def _train(args: argparse.Namespace) -> int:
     cluster.join(args.coordinator, args.processes, args.process)
     try:
         with cluster.only_leader_speaks():
-            train(config, args.workdir)
+            train(Run.of(config), args.workdir)
     except Interrupted as interrupted:
         return interrupted.code
     return 0

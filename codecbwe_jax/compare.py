@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from codecbwe_jax import systems
 from codecbwe_jax.config import read_json, write_json, write_text
 from codecbwe_jax.errors import MistakesError, UserError
 from codecbwe_jax.evaluation.columns import COMPARED
@@ -20,12 +19,11 @@ from codecbwe_jax.evaluation.speed import one_thread_factors
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
 from codecbwe_jax.inference.model import BASELINES, Model, load_model
-from codecbwe_jax.systems.base import System
 from codecbwe_jax.systems.facts import facts
 from codecbwe_jax.training import codec_input, settings
 from codecbwe_jax.training.data import find_recordings
 from codecbwe_jax.training.loop import train
-from codecbwe_jax.training.run import Run, device_mapping
+from codecbwe_jax.training.run import Run
 
 CLIPS = 12
 
@@ -55,21 +53,21 @@ def compare(
         trained; else see `training.loop.train`.
     """
     enable_cache()
-    runs = [_parsed(text, steps, data, overrides) for text in configs]
-    names = [name for name, _ in runs]
+    parsed = [_parsed(text, steps, data, overrides) for text in configs]
+    names = [name for name, _ in parsed]
     if len(set(names)) != len(names):
         raise UserError(f"names of runs stand twice in {', '.join(names)}; give NAME=CONFIG")
-    codec = _one_codec([config for _, config in runs])
-    _check_together(runs, codec)
+    codec = _one_codec([config for _, config in parsed])
+    runs = _checked_together(parsed, codec)
     models: list[Model] = []
     speeds: dict[str, float] = {}
-    for name, config in runs:
-        print(f"{name}: {config.system.name}, {steps} steps", flush=True)
-        speeds[name] = _trained(config, report / "runs" / name)
-        models.append(Run.of(config).starting_model(f"{name}, step 0"))
+    for name, run in zip(names, runs, strict=True):
+        print(f"{name}: {run.config.system.name}, {steps} steps", flush=True)
+        speeds[name] = _trained(run, report / "runs" / name)
+        models.append(run.starting_model(f"{name}, step 0"))
         trained = load_model(report / "runs" / name)
         models.append(dataclasses.replace(trained, name=name))
-    _, held_out = find_recordings(runs[0][1], _highest(models), report / "runs" / names[0])
+    _, held_out = find_recordings(runs[0].config, _highest(models), report / "runs" / names[0])
     clips = held_out[:: max(1, math.ceil(len(held_out) / CLIPS))]
     baselines = [load_model(name) for name in BASELINES]
     result = evaluate([*models, *baselines], clips, report, codec=codec, figures=COMPARED)
@@ -105,36 +103,38 @@ def _one_codec(configs: Sequence[ConfigDict]) -> FrozenCodec | None:
     return FrozenCodec.load(folder) if folder else None
 
 
-def _check_together(runs: Sequence[tuple[str, ConfigDict]], codec: FrozenCodec | None) -> None:
-    """Refuse, before the first training, what could not be trained or scored after it."""
-    built = []
-    for name, config in runs:
+def _checked_together(
+    parsed: Sequence[tuple[str, ConfigDict]], codec: FrozenCodec | None
+) -> list[Run]:
+    """The runs; what could not be trained, or scored after it, is refused before the first."""
+    runs = []
+    for name, config in parsed:
         try:
-            built.append(_checked(config, codec))
+            runs.append(_checked(config, codec))
         except MistakesError as error:
             raise MistakesError([f"{name}: {mistake}" for mistake in error.mistakes]) from None
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
-    heard_rate(built, codec.system if codec else None)
-    if not Path(runs[0][1].data.path).exists():
-        raise UserError(f"{runs[0][1].data.path}: no such folder of recordings")
+    heard_rate([run.system for run in runs], codec.system if codec else None)
+    data = Path(runs[0].config.data.path)
+    if not data.exists():
+        raise UserError(f"{data}: no such folder of recordings")
+    return runs
 
 
-def _checked(config: ConfigDict, codec: FrozenCodec | None) -> System:
-    """The system of a run; UserError if it cannot be trained."""
-    settings.check(config)
-    system = systems.build(config.system)
-    device_mapping(config)
-    if codec_input.wants_codec(config, system):
+def _checked(config: ConfigDict, codec: FrozenCodec | None) -> Run:
+    """The run of a config; UserError if it cannot be trained."""
+    run = Run.of(config)
+    if codec_input.wants_codec(config, run.system):
         if not codec:
             raise UserError("it is trained on a codec: give --codec=FOLDER")
-        codec_input.check_follows(system, codec.system)
-    return system
+        codec_input.check_follows(run.system, codec.system)
+    return run
 
 
-def _trained(config: ConfigDict, workdir: Path) -> float:
+def _trained(run: Run, workdir: Path) -> float:
     """Train, or take what is there; steps a second."""
-    figures = train(config, workdir)
+    figures = train(run, workdir)
     rate, stored = figures["steps_per_second"], workdir / "speed.json"
     if math.isfinite(rate):
         write_json(stored, {"steps_per_second": rate})

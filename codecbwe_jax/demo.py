@@ -26,6 +26,7 @@ from codecbwe_jax.training.cache import write_cache
 from codecbwe_jax.training.data import find_recordings
 from codecbwe_jax.training.interruption import Interrupted
 from codecbwe_jax.training.loop import train
+from codecbwe_jax.training.run import Run
 
 CODEC_CONFIG = "configs/codec_tiny.py:quick"
 CONFIG = "configs/ap_bwe.py:tiny_codec"
@@ -101,7 +102,7 @@ def _load(path: str, source: Path, steps: int | None) -> ConfigDict:
 
 def _train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     try:
-        return train(config, workdir)
+        return train(Run.of(config), workdir)
     except Interrupted:
         raise UserError(f"interrupted; run the demo again to go on ({workdir})") from None
 

@@ -25,7 +25,7 @@ class Facts:
       takes: "waveform" or "tokens".
       input_rate: in Hz.
       output_rate: in Hz.
-      parameters: how many numbers are trained.
+      parameters: how many numbers it has, those of its parts too.
       macs_per_second: multiply-adds for a second of audio, as `multiply_adds` counts them.
       receptive_field_ms: on each side.
       delay_ms: what a stream waits for.

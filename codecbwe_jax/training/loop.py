@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 from codecbwe_jax.config import save_config
 from codecbwe_jax.data import pipeline, recordings
@@ -32,22 +31,21 @@ from codecbwe_jax.training.run import Run
 from codecbwe_jax.weights import checkpoints
 
 
-def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
+def train(run: Run, workdir: Path) -> dict[str, float]:
     """Train a system in a work folder, from its newest checkpoint if it has one.
 
     Args:
-      config: see `training.settings`.
+      run: what, by `Run.of` a config.
       workdir: gets `config.json`, `checkpoints/`, `tensorboard/` and `metrics.jsonl`.
 
     Returns:
       Figures of the last evaluation, and "steps_per_second".
 
     Raises:
-      UserError: on a bad config, bad data, a work folder of another model, or one in which another
-        run is at work.
+      UserError: on bad data, a work folder of another model, or one in which another run is at
+        work.
       Interrupted: after SIGINT or SIGTERM, when everything is saved.
     """
-    run = Run.of(config)
     with cluster.leader_holds(workdir):
         return _train(run, workdir)
 

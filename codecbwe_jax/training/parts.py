@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from codecbwe_jax import checksums
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.model import PARTS, Model, content_hash, load_model, write_folder
 from codecbwe_jax.systems import settings_of
@@ -20,7 +20,7 @@ def load(config: ConfigDict, system: System) -> dict[str, Model]:
     Raises:
       UserError: if one is none, or not what the system is made of.
     """
-    found = {name: load_model(folder) for name, folder in sorted(config.parts.items())}
+    found = {name: load_model(config.parts[name]) for name in sorted(system.parts)}
     for name, model in found.items():
         if model.system != system.parts[name]:
             raise UserError(
@@ -40,8 +40,7 @@ def named_in(data_hash: str, parts: Mapping[str, Model]) -> str:
     if not parts:
         return data_hash
     hashes = {name: content_hash(model.system, model.params) for name, model in parts.items()}
-    text = f"{data_hash} {sorted(hashes.items())}"
-    return hashlib.sha256(text.encode()).hexdigest()[: len(data_hash)]
+    return checksums.of_json({"data": data_hash, "parts": hashes})[: len(data_hash)]
 
 
 def store(parts: Mapping[str, Model], workdir: Path) -> None:

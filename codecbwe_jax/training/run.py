@@ -50,7 +50,10 @@ class Run:
         settings.check(config)
         system = systems.build(config.system)
         objective = objectives.build(system, config.objective)
-        mapping = device_mapping(config)
+        train = config.train
+        mapping = devices.build(
+            train.mapping, train.batch_size, jax.devices(), train.share_optimizer
+        )
         return cls(config, system, objective, mapping, parts.load(config, system))
 
     @property
@@ -187,13 +190,3 @@ class Run:
             return jax.device_get(self.system.start_from(fresh, model.system, model.params))
         except UserError as error:
             raise UserError(f"config.train.init_from, {model.name}: {error}") from None
-
-
-def device_mapping(config: ConfigDict) -> devices.DeviceMapping:
-    """How a run is mapped over all devices.
-
-    Raises:
-      UserError: on an unknown mapping, or a batch that the devices cannot share evenly.
-    """
-    train = config.train
-    return devices.build(train.mapping, train.batch_size, jax.devices(), train.share_optimizer)

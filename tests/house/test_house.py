@@ -210,8 +210,8 @@ def test_what_sees_all_it_is_given_is_joined_without_a_seam() -> None:
     y = extender(0.04 * rising.astype(np.float32), 16000)
     assert len(y) == 2 * samples
     joints = [2 * (16000 - 3200) * k for k in range(1, 7)]
-    # an edge would be a click above 1 kHz, where the tone has nothing: 980 times what is elsewhere if
-    # nothing fades; 1.23 times as it is, since the tone goes on rising
+    # an edge would be a click above 1 kHz, where the tone has nothing: 980 times what is elsewhere
+    # if nothing fades; 1.23 times as it is, since the tone goes on rising
     above = np.abs(np.diff(y, 4))
     at_joints = max(above[j - 1600 : j + 1600].max() for j in joints)
     elsewhere = np.median([above[j + 6400 : j + 9600].max() for j in joints])

@@ -36,7 +36,7 @@ def run(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ConfigD
     config = micro(corpus, steps=STEPS, ema_decay=0.9)
     config.objective.adversarial_from = STEPS
     workdir = tmp_path_factory.mktemp("learning") / "run"
-    train(config, workdir)
+    train(Run.of(config), workdir)
     return config, workdir
 
 
@@ -85,7 +85,7 @@ def test_each_group_moves_by_its_own_rule(corpus: Path, tmp_path: Path) -> None:
     config.optimizers.default.learning_rate = 1e-3
     config.optimizers.mpd = ConfigDict({**config.optimizers.default.to_dict()})
     config.optimizers.mpd.learning_rate = 4e-3
-    train(config, tmp_path / "run")
+    train(Run.of(config), tmp_path / "run")
     before = Run.of(config).fresh()
     after, _ = load_groups(tmp_path / "run" / "checkpoints")
     row = next(r for r in logged(tmp_path / "run") if "generator/loss" in r)

@@ -27,6 +27,7 @@ from codecbwe_jax.systems.base import System
 from codecbwe_jax.systems.native_istft import NativeIstft
 from codecbwe_jax.training import codec_input, settings
 from codecbwe_jax.training.loop import train
+from codecbwe_jax.training.run import Run
 from codecbwe_jax.training.settings import check, described, load_run
 from tests.conftest import ROOT, run_cli
 from tests.recipes import every_word, runs
@@ -337,7 +338,7 @@ def test_every_field_of_a_run_is_read(
     fields["objective.critics.complex_stft"] = set(weights)
     fields["checkpoint"].remove("max_failed")  # after a save that failed: test_saving.py
     with _reads(monkeypatch, ConfigDict, "__getattr__", "__getitem__", "get") as seen:
-        train(config, tmp_path)
+        train(Run.of(config), tmp_path)
         _trace(judged, systems.build(judged.system), slice(None))
         source, _ = codec_input.load(heard, systems.build(heard.system))
         with pytest.raises(UserError, match="codec_cached needs"):
