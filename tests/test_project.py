@@ -26,7 +26,7 @@ FLOORS = {
     "errors": 0, "atomic": 0, "audio": 0, "config": 0, "json_lines": 0, "lock": 0,
     "checksums": 0, "fields": 0, "recipes": 0, "weights": 0,
     "data": 1, "nn": 1, "solvers": 1,
-    "discriminators": 2, "losses": 2, "codec": 2, "decoders": 2,
+    "discriminators": 2, "losses": 2, "codec": 2, "decoders": 2, "estimators": 2,
     "systems": 3,
     "objectives": 4, "inference": 4, "evaluation": 4, "interop": 4,
     "training": 5, "corpora": 5,

@@ -18,8 +18,8 @@ class Path(NamedTuple):
     The deviation goes straight from the first to the last, so that the field to be learnt,
     `velocity`, does not depend on t. Numbers, or arrays that broadcast against the data.
 
-    Lipman et al., "Flow Matching for Generative Modeling" (2023), eq. 22; with a prior: Tong et al.,
-    "Improving and Generalizing Flow-Based Generative Models" (2024), section 3.2.
+    Lipman et al., "Flow Matching for Generative Modeling" (2023), eq. 22; with a prior: Tong et
+    al., "Improving and Generalizing Flow-Based Generative Models" (2024), section 3.2.
 
     Attributes:
       informed: gain of the prior where the path begins; 0: it begins in noise alone.

@@ -1,0 +1,1 @@
+"""Networks that say what a sampler asks for, or a vocoder: noise, fields, mel frames."""
