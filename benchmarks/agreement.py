@@ -21,7 +21,8 @@ import torch
 
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.extender import BandwidthExtender
-from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import load_model
 from codecbwe_jax.interop import verify
 from codecbwe_jax.interop.differences import rms_share
 from codecbwe_jax.interop.export import export_torch

@@ -42,7 +42,7 @@ def noise(samples: int) -> np.ndarray:
 def jax_run(folder: Path) -> Run:
     import jax
 
-    from codecbwe_jax.inference.model import load_model
+    from codecbwe_jax.inference.model_folders import load_model
     from codecbwe_jax.inference.streaming import StreamingExtender
     from codecbwe_jax.systems.streaming import StreamingSystem
 

@@ -421,7 +421,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     from codecbwe_jax.evaluation.report import text_table, write_report
     from codecbwe_jax.inference.compilation import enable_cache
     from codecbwe_jax.inference.frozen_codec import FrozenCodec
-    from codecbwe_jax.inference.model import load_model, sampled
+    from codecbwe_jax.inference.model import sampled
+    from codecbwe_jax.inference.model_folders import load_model
 
     _refuse_existing(args.report, args.overwrite)
     enable_cache()
@@ -464,7 +465,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> None:
-    from codecbwe_jax.inference.model import load_model
+    from codecbwe_jax.inference.model_folders import load_model
     from codecbwe_jax.interop.export import export_onnx, export_torch
     from codecbwe_jax.interop.export_original import export_original
     from codecbwe_jax.interop.export_transformers import export_transformers

@@ -18,7 +18,8 @@ from codecbwe_jax.evaluation.report import text_table, write_report
 from codecbwe_jax.evaluation.speed import one_thread_factors
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
-from codecbwe_jax.inference.model import BASELINES, Model, load_model
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import BASELINES, load_model
 from codecbwe_jax.systems.facts import facts
 from codecbwe_jax.training import codec_input, settings
 from codecbwe_jax.training.data import find_recordings

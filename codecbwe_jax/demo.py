@@ -18,7 +18,7 @@ from codecbwe_jax.inference.batch import extend_file
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
-from codecbwe_jax.inference.model import load_model
+from codecbwe_jax.inference.model_folders import load_model
 from codecbwe_jax.inference.tokens import decode_files, encode_files
 from codecbwe_jax.interop.export import export_torch
 from codecbwe_jax.systems.facts import facts

@@ -55,7 +55,8 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from codecbwe_jax.data import synthetic  # noqa: E402
-from codecbwe_jax.inference.model import Model, write_folder  # noqa: E402
+from codecbwe_jax.inference.model import Model  # noqa: E402
+from codecbwe_jax.inference.model_folders import write_folder  # noqa: E402
 from codecbwe_jax.systems import build  # noqa: E402
 from codecbwe_jax.systems.base import System  # noqa: E402
 from codecbwe_jax.systems.codec import Codec  # noqa: E402

@@ -46,7 +46,7 @@ def _main(folders: Sequence[str]) -> None:
 def _factor(folder: str) -> float:
     # after the process has one CPU: XLA makes as many threads as it sees
     from codecbwe_jax.inference.extender import BandwidthExtender
-    from codecbwe_jax.inference.model import load_model
+    from codecbwe_jax.inference.model_folders import load_model
     from codecbwe_jax.inference.token_decoder import TokenDecoder
     from codecbwe_jax.systems.tokens import TokenSystem
 

@@ -14,7 +14,7 @@ from codecbwe_jax.errors import UserError, one_line, some, warn
 from codecbwe_jax.inference.compilation import enable_cache
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
-from codecbwe_jax.inference.model import codec_of, load_model
+from codecbwe_jax.inference.model_folders import codec_of, load_model
 from codecbwe_jax.inference.token_decoder import TokenDecoder
 
 BLOCK_SECONDS = 4
@@ -123,7 +123,7 @@ def extend_files(
     """Extend files one after the other, in constant memory; what cannot be read is skipped.
 
     Args:
-      model: see `inference.model.load_model`.
+      model: see `inference.model_folders.load_model`.
       inputs, output: see `plan`.
       subtype: of the output: "PCM_16", "PCM_24" or "FLOAT".
       chunk_seconds: longest chunk.
@@ -143,14 +143,14 @@ def extend_files(
     pairs = plan(inputs, output, existing=existing)
     enable_cache()
     found = load_model(model).sampled(sampling)
+    found = found.to(output_rate) if output_rate else found
     if found.system.takes == "tokens":
-        found.system.to(output_rate or found.system.output_rate)
         decoder = TokenDecoder(found)
         encoder = FrozenCodec.load(codec or codec_of(model))
         encoder.check_reader(decoder)
         work = functools.partial(redecode_file, encoder, decoder, subtype=subtype)
     else:
-        extender = BandwidthExtender(found, chunk_seconds, output_rate=output_rate)
+        extender = BandwidthExtender(found, chunk_seconds)
         work = functools.partial(extend_file, extender, subtype=subtype)
     return each_file(pairs, work, "extended")
 

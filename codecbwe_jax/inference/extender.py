@@ -21,7 +21,8 @@ from codecbwe_jax.audio.waveform import checked, checked_blocks
 from codecbwe_jax.errors import UserError, warn
 from codecbwe_jax.inference.blocks import Buffer, resampled
 from codecbwe_jax.inference.compilation import enable_cache
-from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import load_model
 from codecbwe_jax.inference.streaming import StreamingExtender, StreamProgram
 from codecbwe_jax.systems.base import System
 from codecbwe_jax.systems.streaming import StreamingSystem
@@ -40,10 +41,9 @@ class BandwidthExtender:
       model: what to run.
       chunk_seconds: longest chunk; a system with a `span` has a length of its own.
       say: gets a line before something slow, such as the first compilation.
-      output_rate: in Hz; None: the model's own.
 
     Raises:
-      UserError: if the model takes no waveforms, or has no such output rate.
+      UserError: if the model takes no waveforms.
     """
 
     def __init__(
@@ -51,12 +51,11 @@ class BandwidthExtender:
         model: Model,
         chunk_seconds: float = BUCKETS[-1],
         say: Callable[[str], None] = warn,
-        output_rate: int | None = None,
     ) -> None:
         if model.system.takes != "waveform":
             raise UserError(f"{model.name} takes tokens; inference.TokenDecoder decodes them")
         self.model = model
-        self.system = model.system.to(output_rate) if output_rate else model.system
+        self.system = model.system
         self._params = jax.device_put(model.params)
         self._say = say
         self._chunk_seconds = chunk_seconds
@@ -64,20 +63,15 @@ class BandwidthExtender:
         self._program: StreamProgram | None = None
 
     @classmethod
-    def load(
-        cls,
-        where: str | Path,
-        chunk_seconds: float = BUCKETS[-1],
-        output_rate: int | None = None,
-    ) -> BandwidthExtender:
+    def load(cls, where: str | Path, chunk_seconds: float = BUCKETS[-1]) -> BandwidthExtender:
         """Load a work folder, a converted or exported folder, or a baseline by name; the rest as
         of the class.
 
         Raises:
-          UserError: see `inference.model.load_model`.
+          UserError: see `inference.model_folders.load_model`.
         """
         enable_cache()
-        return cls(load_model(where), chunk_seconds, output_rate=output_rate)
+        return cls(load_model(where), chunk_seconds)
 
     def __call__(self, waveform: np.ndarray, rate: int) -> np.ndarray:
         """Extend a whole waveform.

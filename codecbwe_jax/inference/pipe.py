@@ -21,7 +21,7 @@ def extend_pipe(model: str, source: int, target: int, subtype: str = "PCM_16") -
     """Extend until the source ends. What was read is written before more is read.
 
     Args:
-      model: see `inference.model.load_model`.
+      model: see `inference.model_folders.load_model`.
       source, target: file descriptors.
       subtype: of the samples on both sides, a key of `FORMATS`.
 

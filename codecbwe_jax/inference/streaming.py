@@ -14,7 +14,8 @@ from jax.flatten_util import ravel_pytree
 from codecbwe_jax.audio.waveform import checked_mono
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.compilation import enable_cache
-from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import load_model
 from codecbwe_jax.systems.streaming import StreamingSystem
 
 # Frames of one step: a single one for what arrives live, many for what is there already.
@@ -99,7 +100,7 @@ class StreamingExtender:
         """Load a work folder or a converted or exported folder.
 
         Raises:
-          UserError: see `inference.model.load_model`, and if the model sees the future.
+          UserError: see `inference.model_folders.load_model`, and if the model sees the future.
         """
         enable_cache()
         return cls(load_model(where))

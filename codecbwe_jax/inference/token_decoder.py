@@ -23,7 +23,8 @@ from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.blocks import Buffer
 from codecbwe_jax.inference.compilation import enable_cache
-from codecbwe_jax.inference.model import Model, content_hash, hash_of, load_model
+from codecbwe_jax.inference.model import Model, content_hash, hash_of
+from codecbwe_jax.inference.model_folders import load_model
 from codecbwe_jax.inference.windows import Windows, zeros_after
 from codecbwe_jax.systems.tokens import TokenSystem
 
@@ -114,7 +115,7 @@ class TokenDecoder:
           sampling: other settings of how the model samples, by field.
 
         Raises:
-          UserError: see `inference.model.load_model` and the class.
+          UserError: see `inference.model_folders.load_model` and the class.
         """
         enable_cache()
         model = load_model(where).sampled(sampling)

@@ -11,7 +11,8 @@ import numpy as np
 from codecbwe_jax import systems
 from codecbwe_jax.codec import names
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.inference.model import Model, write_folder
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import write_folder
 from codecbwe_jax.systems.codec import Codec
 from codecbwe_jax.weights.files import as_arrays, check_finite, read_torch
 from codecbwe_jax.weights.rules import from_torch, knows

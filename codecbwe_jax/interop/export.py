@@ -9,7 +9,8 @@ from safetensors.numpy import save_file
 
 from codecbwe_jax import atomic
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.inference.model import Model, write_folder
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import write_folder
 from codecbwe_jax.interop import onnx_program, verify
 from codecbwe_jax.interop.bundle import FOLDER, bundle
 from codecbwe_jax.interop.differences import Differences

@@ -13,7 +13,8 @@ from codecbwe_jax.codec import transformers
 from codecbwe_jax.codec.fbank import stacked_fbank
 from codecbwe_jax.codec.settings import INPUT_RATE
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.inference.model import Model, write_folder
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import write_folder
 from codecbwe_jax.interop.as_codec import as_codec
 from codecbwe_jax.interop.verify import Differences, share
 from codecbwe_jax.systems import settings_of

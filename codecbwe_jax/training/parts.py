@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from codecbwe_jax import checksums
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.inference.model import PARTS, Model, content_hash, load_model, write_folder
+from codecbwe_jax.inference.model import Model, content_hash
+from codecbwe_jax.inference.model_folders import PARTS, load_model, write_folder
 from codecbwe_jax.systems import settings_of
 from codecbwe_jax.systems.base import Params, System
 

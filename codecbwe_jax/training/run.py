@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 from codecbwe_jax import objectives, systems
 from codecbwe_jax.data import pipeline
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import load_model
 from codecbwe_jax.objectives.turn import Average, Objective
 from codecbwe_jax.systems.base import System
 from codecbwe_jax.training import codec_input, devices, optimizers, parts, settings

@@ -42,7 +42,7 @@ from codecbwe_jax.fields import (
     members,
     named,
 )
-from codecbwe_jax.inference.model import settings_in
+from codecbwe_jax.inference.model_folders import settings_in
 from codecbwe_jax.objectives.turn import Context
 from codecbwe_jax.systems.base import System
 

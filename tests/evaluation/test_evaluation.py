@@ -15,7 +15,8 @@ from codecbwe_jax.evaluation.evaluators import Extension
 from codecbwe_jax.evaluation.report import text_table, write_report
 from codecbwe_jax.evaluation.speed import one_thread_factors
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
-from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import load_model
 from codecbwe_jax.systems import build
 from tests.conftest import MICRO_CODEC, random_codec
 

@@ -16,7 +16,8 @@ from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.config import load_config
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.extender import BandwidthExtender
-from codecbwe_jax.inference.model import Model, load_model, write_folder
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import load_model, write_folder
 from codecbwe_jax.systems import settings_of
 from codecbwe_jax.weights.checkpoints import load_groups
 from tests.commands import run_to_end
@@ -232,7 +233,7 @@ def test_an_output_rate_is_chosen_when_it_runs() -> None:
     model = Model("ladder", system, stirred(system.init(jax.random.key(0))), {})
     wave = 0.1 * np.random.default_rng(0).standard_normal(8000).astype(np.float32)
     lower = dataclasses.replace(model, system=dataclasses.replace(system, output_rate=16000))
-    chosen = BandwidthExtender(model, say=str, output_rate=16000)(wave, 8000)
+    chosen = BandwidthExtender(model.to(16000), say=str)(wave, 8000)
     np.testing.assert_array_equal(chosen, BandwidthExtender(lower, say=str)(wave, 8000))
     with pytest.raises(UserError, match="MsBwe gives 48000 Hz alone, not 44100"):
-        BandwidthExtender(model, output_rate=44100)
+        model.to(44100)

@@ -11,7 +11,8 @@ from codecbwe_jax.audio.waveform import MAX_LEVEL
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.batch import plan
 from codecbwe_jax.inference.extender import BandwidthExtender
-from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import load_model
 from codecbwe_jax.inference.streaming import StreamingExtender
 from codecbwe_jax.systems import build
 from codecbwe_jax.systems.ap_bwe import ApBwe

@@ -12,7 +12,8 @@ import soundfile
 
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
-from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import load_model
 from codecbwe_jax.inference.tokens import TokenFile
 from tests.conftest import random_codec, run_cli
 

@@ -16,7 +16,8 @@ from codecbwe_jax.audio import files
 from codecbwe_jax.inference.batch import redecode_file
 from codecbwe_jax.inference.blocks import resampled, resampled_length
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
-from codecbwe_jax.inference.model import Model, write_folder
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import write_folder
 from codecbwe_jax.inference.token_decoder import TokenDecoder
 from codecbwe_jax.inference.tokens import TokenFile, decode_files, encode_files
 from codecbwe_jax.systems import build

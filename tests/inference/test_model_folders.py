@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.inference.model import Model, load_model, write_folder
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import load_model, write_folder
 from codecbwe_jax.interop.convert import convert
 from codecbwe_jax.interop.torch.parts import safetensors as plain
 from codecbwe_jax.systems import build, settings_of

@@ -12,7 +12,8 @@ import pytest
 
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.extender import BandwidthExtender
-from codecbwe_jax.inference.model import Model, write_folder
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import write_folder
 from codecbwe_jax.inference.streaming import StreamingExtender, StreamProgram
 from codecbwe_jax.systems import build, settings_of
 from tests.commands import run_to_end

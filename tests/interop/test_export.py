@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.extender import BandwidthExtender
-from codecbwe_jax.inference.model import load_model
+from codecbwe_jax.inference.model_folders import load_model
 from codecbwe_jax.interop import behind_resampler, verify
 from codecbwe_jax.interop.convert import convert
 from codecbwe_jax.interop.export import TOLERANCE, export_torch

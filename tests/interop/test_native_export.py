@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.inference.model import Model, load_model
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import load_model
 from codecbwe_jax.inference.token_decoder import TokenDecoder
 from codecbwe_jax.interop import verify
 from codecbwe_jax.interop.export import TOLERANCE, export_torch

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from codecbwe_jax.codec.fbank import stacked_fbank
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
-from codecbwe_jax.inference.model import Model, load_model, write_folder
+from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model_folders import load_model, write_folder
 from codecbwe_jax.interop.convert import convert
 from codecbwe_jax.interop.export_transformers import export_transformers
 from codecbwe_jax.systems import build

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.inference.model import load_model
+from codecbwe_jax.inference.model_folders import load_model
 from codecbwe_jax.systems import build
 from codecbwe_jax.systems.codec import Codec
 from codecbwe_jax.systems.native import NativeDecoder

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from codecbwe_jax import systems
 from codecbwe_jax.config import load_config
 from codecbwe_jax.evaluation import evaluators
-from codecbwe_jax.inference.model import load_model
+from codecbwe_jax.inference.model_folders import load_model
 from codecbwe_jax.training.data import find_recordings
 from codecbwe_jax.training.loop import train
 from codecbwe_jax.training.run import Run
