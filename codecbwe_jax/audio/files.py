@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import io
 import os
@@ -269,14 +270,25 @@ def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]
         return reader.read(start, frames), reader.rate
 
 
-def blocks(path: Path, size: int) -> Iterator[np.ndarray]:
-    """Consecutive blocks of at most `size` samples, float32 `[samples, channels]`.
+@dataclasses.dataclass(frozen=True)
+class Blocks:
+    """Consecutive blocks of a file, float32 `[samples, channels]`, read anew whenever they are gone
+    through.
+
+    Attributes:
+      path: as of `read`.
+      size: samples of a block at most.
 
     Raises:
-      UserError: as `read`.
+      UserError: as `read`, when they are gone through.
     """
-    with Reader(path) as reader:
-        yield from reader.blocks(size)
+
+    path: Path
+    size: int
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        with Reader(self.path) as reader:
+            yield from reader.blocks(self.size)
 
 
 def encode(samples: np.ndarray, rate: int, name: object = "waveform") -> bytes:

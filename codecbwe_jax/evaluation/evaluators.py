@@ -22,8 +22,9 @@ from codecbwe_jax.evaluation import metrics
 from codecbwe_jax.evaluation.figures import spectrogram_pixels
 from codecbwe_jax.fields import Count, CountOrNone, Field, Within, fields_of, tagged
 from codecbwe_jax.systems import build_sampling
-from codecbwe_jax.systems.base import Params, SamplingSettings, System
+from codecbwe_jax.systems.base import Params, System
 from codecbwe_jax.systems.multiply_adds import multiply_adds
+from codecbwe_jax.systems.sampling import SamplingSettings
 
 
 class Audio(NamedTuple):
@@ -88,10 +89,15 @@ class Extension:
             else soxr.resample(t, system.output_rate, system.input_rate)
             for t in self.targets
         ]
-        self._extend, self._sampling = jax.jit(system.extend), system.sampling(sampling)
+        self._extend = jax.jit(system.extend)
+        # each clip is a whole
+        self._samplings = [
+            system.sampling(sampling, survey=system.survey([given[:, None]], sampling))
+            for given in self.inputs
+        ]
         if sampling and self.inputs:
             clip = jnp.asarray(self.inputs[0])[None]
-            cost = multiply_adds(system.extend, system.shapes(), clip, self._sampling)
+            cost = multiply_adds(system.extend, system.shapes(), clip, self._samplings[0])
             told = f"{len(self.inputs)} clips of {seconds:g} s, {cost / 1e9:.2g} GMAC each"
             print(f"sampling of every {every} steps: {told} ({sampling})", flush=True)
         self._media_given = False
@@ -100,10 +106,9 @@ class Extension:
         """Yield means over clips, then media; targets only the first time."""
         rate, cut = self.system.output_rate, self.system.input_rate / 2
         params, rows = jax.device_put(params), []
-        for i, (narrow, target) in enumerate(zip(self.inputs, self.targets, strict=True)):
-            output = np.asarray(self._extend(params, narrow[None], self._sampling))[
-                0, : len(target)
-            ]
+        clips = zip(self.inputs, self._samplings, self.targets, strict=True)
+        for i, (narrow, sampling, target) in enumerate(clips):
+            output = np.asarray(self._extend(params, narrow[None], sampling))[0, : len(target)]
             row = {"lsd": metrics.lsd(output, target), "snr": metrics.snr(output, target)}
             if cut < rate / 2:
                 row |= {

@@ -165,7 +165,7 @@ def extend_file(
     """
     _, rate, channels = files.info(source)
     out_rate = extender.system.output_rate
-    blocks = files.blocks(source, BLOCK_SECONDS * rate)
+    blocks = files.Blocks(source, BLOCK_SECONDS * rate)
     with files.Writer(target, out_rate, channels, subtype) as writer:
         for piece in extender.stream(blocks, rate):
             writer.write(piece)
@@ -181,7 +181,7 @@ def redecode_file(
       UserError: if it cannot be read or written; no part of the output is left then.
     """
     samples, rate, channels = files.info(source)
-    blocks = files.blocks(source, BLOCK_SECONDS * rate)
+    blocks = files.Blocks(source, BLOCK_SECONDS * rate)
     with files.Writer(target, decoder.system.output_rate, channels, subtype) as writer:
         for piece in codec.reconstruct_blocks(blocks, rate, samples, channels, decoder):
             writer.write(piece)

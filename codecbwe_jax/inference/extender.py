@@ -10,7 +10,7 @@ ahead: it takes its input as it would arrive.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -31,6 +31,8 @@ MIN_RATE = 8000
 # Chunk lengths in seconds: the rest of a file takes the shortest that holds it, so few shapes are
 # ever compiled.
 BUCKETS = (0.25, 1.0, 4.0)
+# what is known of a clip as a whole, `[channels]` by name
+Survey = Mapping[str, np.ndarray]
 COMPILING = "compiling for this machine (once; kept for next time) ..."
 
 
@@ -90,7 +92,7 @@ class BandwidthExtender:
         """
         waveform = checked(waveform)
         columns = waveform[:, None] if waveform.ndim == 1 else waveform
-        pieces = list(self._stream([columns], rate))
+        pieces = list(self.stream([columns], rate))
         out = np.concatenate(pieces) if pieces else np.zeros((0, columns.shape[1]), np.float32)
         return out[:, 0] if waveform.ndim == 1 else out
 
@@ -99,25 +101,42 @@ class BandwidthExtender:
 
         Args:
           blocks: `[samples, channels]`, consecutive, of any length from 0; floats with full scale
-            1 or integers.
+            1 or integers. What measures the whole clip first goes through them twice, so that they
+            are no iterator then.
           rate: in Hz.
 
         Yields:
           float32 `[samples, channels]`, together of the exact length.
 
         Raises:
-          UserError: if the rate is too low, or a block is refused by `audio.waveform`.
+          UserError: if the rate is too low, a block is refused by `audio.waveform`, or blocks that
+            are needed twice come once.
         """
-        yield from self._stream(checked_blocks(blocks), rate)
-
-    def _stream(self, blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
         if rate < MIN_RATE:
             raise UserError(f"the input's rate is {rate} Hz; {MIN_RATE} Hz or more is needed")
-        extend = self._causally if isinstance(self.system, StreamingSystem) else self._in_chunks
-        if self.system.mid_side:
-            yield from _undone(extend(_Counter(_mid_side(blocks)), rate))
+        if isinstance(self.system, StreamingSystem):
+            out = self._causally(_Counter(self._heard(blocks)), rate)
         else:
-            yield from extend(_Counter(blocks), rate)
+            survey = self._survey(blocks, rate)
+            out = self._in_chunks(_Counter(self._heard(blocks)), rate, survey)
+        yield from _undone(out) if self.system.mid_side else out
+
+    def _heard(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The channels that the system is given."""
+        whole = checked_blocks(blocks)
+        return _mid_side(whole) if self.system.mid_side else whole
+
+    def _survey(self, blocks: Iterable[np.ndarray], rate: int) -> Survey:
+        """What the system must know of each channel as a whole."""
+        system, settings = self.system.at(rate), self.model.sampling
+        if not system.survey([], settings):
+            return {}
+        if isinstance(blocks, Iterator):
+            raise UserError(
+                f"{self.model.name} hears a whole clip before it begins: give its blocks as a "
+                "list, or as something else that can be gone through twice"
+            )
+        return system.survey(resampled(self._heard(blocks), rate, system.input_rate), settings)
 
     def _causally(self, counter: _Counter, rate: int) -> Iterator[np.ndarray]:
         """As a live stream would be: what a causal network gives does not depend on the future."""
@@ -138,17 +157,17 @@ class BandwidthExtender:
             missing = max(total - written - len(rest), 0)  # a sample that resampling rounded away
             yield np.pad(rest, ((0, missing), (0, 0)))[: total - written]
 
-    def _in_chunks(self, counter: _Counter, rate: int) -> Iterator[np.ndarray]:
+    def _in_chunks(self, counter: _Counter, rate: int, survey: Survey) -> Iterator[np.ndarray]:
         chunks = self._chunks(rate)
         written = 0
-        for piece in _joined(self._pieces(chunks, counter, rate), chunks.fade):
+        for piece in _joined(self._pieces(chunks, counter, rate, survey), chunks.fade):
             # of what was read so far: all, before the last piece comes
             total = round(counter.samples * chunks.system.output_rate / rate)
             yield piece[: max(total - written, 0)]
             written += len(piece)
 
     def _pieces(
-        self, chunks: _Chunks, counter: _Counter, rate: int
+        self, chunks: _Chunks, counter: _Counter, rate: int, survey: Survey
     ) -> Iterator[tuple[np.ndarray, int]]:
         """Chunks' outputs with what is to be faded on both sides, and the lengths without."""
         system, context, longest = chunks.system, chunks.context, chunks.lengths[-1]
@@ -156,7 +175,7 @@ class BandwidthExtender:
         made = at = 0
         while buffer.fill(longest + 2 * context):
             made += (own := chunks.output(longest))
-            yield self._run(chunks, buffer.peek(longest + 2 * context), at, longest), own
+            yield self._run(chunks, buffer.peek(longest + 2 * context), at, longest, survey), own
             buffer.drop(longest)
             at += longest
         total = round(counter.samples * system.output_rate / rate)
@@ -164,7 +183,7 @@ class BandwidthExtender:
             missing = math.ceil((total - made) * system.input_rate / system.output_rate)
             size = next((c for c in chunks.lengths if c >= missing), longest)
             made += (own := chunks.output(size))
-            yield self._run(chunks, buffer.peek(size + 2 * context), at, size), own
+            yield self._run(chunks, buffer.peek(size + 2 * context), at, size, survey), own
             buffer.drop(size)
             at += size
 
@@ -175,7 +194,14 @@ class BandwidthExtender:
             self._at[system.input_rate] = _Chunks(system, self._chunk_seconds)
         return self._at[system.input_rate]
 
-    def _run(self, chunks: _Chunks, window: np.ndarray, at: int, chunk: int) -> np.ndarray:
+    def _run(
+        self,
+        chunks: _Chunks,
+        window: np.ndarray,
+        at: int,
+        chunk: int,
+        survey: Survey,
+    ) -> np.ndarray:
         """One chunk, whose first sample is `at` of the whole, with its context on both sides -> the
         chunk's own output samples, and those on both sides that are faded."""
         if len(window) not in chunks.compiled:
@@ -185,13 +211,12 @@ class BandwidthExtender:
         first = chunks.output(chunks.context) - chunks.fade
         last = chunks.output(chunks.context + chunk) + chunks.fade
         frame = (at - chunks.context) // chunks.system.alignment
-        sampling = chunks.system.sampling(self.model.sampling, frame)
-        columns = [
-            np.asarray(chunks.extend(self._params, jnp.asarray(channel[None]), sampling))[
-                0, first:last
-            ]
-            for channel in window.T
-        ]
+        columns = []
+        for number, channel in enumerate(window.T):
+            known = {name: values[number : number + 1] for name, values in survey.items()}
+            sampling = chunks.system.sampling(self.model.sampling, frame, known)
+            out = chunks.extend(self._params, jnp.asarray(channel[None]), sampling)
+            columns.append(np.asarray(out)[0, first:last])
         return np.stack(columns, axis=1)
 
 

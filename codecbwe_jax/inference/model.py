@@ -12,7 +12,8 @@ import flax.traverse_util
 import numpy as np
 
 from codecbwe_jax import systems
-from codecbwe_jax.systems.base import Params, SamplingSettings, System
+from codecbwe_jax.systems.base import Params, System
+from codecbwe_jax.systems.sampling import SamplingSettings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,9 @@ from codecbwe_jax.codec import transformers
 from codecbwe_jax.config import read_json, write_json
 from codecbwe_jax.errors import UserError, warn
 from codecbwe_jax.inference.model import Model
-from codecbwe_jax.systems.base import Params, SamplingSettings, System
+from codecbwe_jax.systems.base import Params, System
 from codecbwe_jax.systems.codec import Codec
+from codecbwe_jax.systems.sampling import SamplingSettings
 from codecbwe_jax.systems.stored import build_stored, check_same
 from codecbwe_jax.weights.files import check_finite, read_folder, write_safetensors
 from codecbwe_jax.weights.rules import from_torch, to_torch

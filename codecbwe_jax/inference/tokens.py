@@ -106,7 +106,7 @@ def encode_files(
         samples, rate, channels = files.info(source)
         if rate < INPUT_RATE:
             raise UserError(f"{source}: its rate is {rate} Hz; the codec hears {INPUT_RATE} Hz")
-        blocks = files.blocks(source, BLOCK_SECONDS * rate)
+        blocks = files.Blocks(source, BLOCK_SECONDS * rate)
         none = np.zeros((0, channels), np.int32)
         tokens = np.concatenate([none, *codec.encode_blocks(blocks, rate, samples)])
         made_by = codec.content_hash, codec.codebook_hash

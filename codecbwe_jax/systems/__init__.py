@@ -13,7 +13,8 @@ from codecbwe_jax.errors import MistakesError, UserError
 from codecbwe_jax.fields import faults, fields_of, tagged, tuples
 
 if TYPE_CHECKING:
-    from codecbwe_jax.systems.base import SamplingSettings, System
+    from codecbwe_jax.systems.base import System
+    from codecbwe_jax.systems.sampling import SamplingSettings
 
 
 def _found() -> dict[str, str]:

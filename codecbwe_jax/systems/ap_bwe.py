@@ -25,7 +25,8 @@ from codecbwe_jax.audio.stft import istft, phase, stft
 from codecbwe_jax.fields import Fraction, Layers, Precision, Rate, Size
 from codecbwe_jax.nn.convnext import ConvNeXtBlock
 from codecbwe_jax.nn.init import torch_uniform
-from codecbwe_jax.systems.base import Features, OneNetwork, Params, Regression, Sampling
+from codecbwe_jax.systems.base import Features, OneNetwork, Params, Regression
+from codecbwe_jax.systems.sampling import Sampling
 from codecbwe_jax.weights.rules import Rule
 
 # Added to every magnitude before its logarithm (datasets/dataset.py amp_pha_stft).

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from codecbwe_jax.audio.stft import istft, stft
-from codecbwe_jax.systems.base import Params, Sampling
+from codecbwe_jax.systems.base import Params
+from codecbwe_jax.systems.sampling import Sampling
 from codecbwe_jax.systems.sinc import Sinc
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import jax
@@ -17,55 +17,12 @@ import numpy as np
 from flax import linen as nn
 
 from codecbwe_jax.errors import UserError
-from codecbwe_jax.fields import Seed
 from codecbwe_jax.nn.init import fresh_variables
+from codecbwe_jax.systems.sampling import Measure, NoiseSettings, Sampling, SamplingSettings
 from codecbwe_jax.weights.rules import Rule, under
 
 Params = Mapping[str, Any]
 Features = dict[str, jax.Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplingSettings:
-    """How a system samples; what has steps, a solver or guidance adds them.
-
-    Attributes:
-      seed: of the noise.
-    """
-
-    seed: Seed = 0
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Sampling:
-    """What a system that draws is given beside its input.
-
-    Attributes:
-      keys: random keys `[batch]`.
-      first_frames: int32 `[batch]`, the number of each item's first frame (of `alignment` input
-        samples) in the whole of which it is a piece; negative before the beginning.
-      settings: of the system's `sampling_kind`; static under jit.
-    """
-
-    keys: jax.Array
-    first_frames: jax.Array
-    settings: Any = dataclasses.field(metadata={"static": True})
-
-    def noise(self, frames: int, *shape: int) -> jax.Array:
-        """Standard normal numbers `[batch, frames, *shape]`, those of a frame being a function of
-        the key and of the frame's place in the whole: pieces that overlap draw the same."""
-
-        def of_frame(key: jax.Array, frame: jax.Array) -> jax.Array:
-            return jax.random.normal(jax.random.fold_in(key, frame), shape)
-
-        places = self.first_frames[:, None] + jnp.arange(frames)
-        return jax.vmap(jax.vmap(of_frame, (None, 0)))(self.keys, places)
-
-    def at_step(self, number: int | jax.Array) -> Sampling:
-        """For what a solver's step of this number draws."""
-        keys = jax.vmap(jax.random.fold_in, (0, None))(self.keys, number)
-        return dataclasses.replace(self, keys=keys)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +32,7 @@ class System(abc.ABC):
     Attributes:
       takes: what `extend` reads, a low-rate waveform or codec tokens.
       one_rate: whether there is no other input_rate to choose.
-      sampling_kind: of how it samples; None: it draws nothing.
+      sampling_kind: of what may be chosen when it runs, such as a seed; None: nothing.
       mid_side: whether two channels are extended as their mean and half difference.
     """
 
@@ -112,6 +69,12 @@ class System(abc.ABC):
         `context`, of which it holds at least three. 0: any number will do, `receptive_field` being
         exact."""
         return 0
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Of what it draws for each frame of `alignment` input samples, before it begins; empty: it
+        draws nothing."""
+        return ()
 
     @property
     def compute_dtype(self) -> str:
@@ -206,19 +169,52 @@ class System(abc.ABC):
         theirs = {f"{n}.{k}": value for n, part in parts for k, value in part.constants.items()}
         return {**self.torch_constants, **theirs}
 
+    def measures(self, settings: Any) -> dict[str, Measure]:
+        """What it must know of a whole clip before any piece of it runs, such as its peak; most
+        need nothing.
+
+        Args:
+          settings: of its `sampling_kind`.
+        """
+        return {}
+
+    def survey(
+        self, blocks: Iterable[np.ndarray], settings: SamplingSettings | None = None
+    ) -> dict[str, np.ndarray]:
+        """What its `measures` say of a clip, float32 `[channels]` by name.
+
+        Args:
+          blocks: `[n, channels]` at input_rate, consecutive; not touched if nothing is measured.
+          settings: of its `sampling_kind`; None: its defaults.
+        """
+        kind = self.sampling_kind
+        measures = self.measures(settings or kind()) if kind else {}
+        if measures:
+            for block in blocks:
+                for measure in measures.values():
+                    measure.add(block)
+        return {name: measure.value() for name, measure in measures.items()}
+
     def sampling(
-        self, settings: SamplingSettings | None = None, first_frame: int = 0
+        self,
+        settings: SamplingSettings | None = None,
+        first_frame: int = 0,
+        survey: Mapping[str, np.ndarray] | None = None,
     ) -> Sampling | None:
         """What `extend` is given for one item.
 
         Args:
           settings: of its `sampling_kind`; None: its defaults.
           first_frame: number of the item's first frame in the whole of which it is a piece.
+          survey: of that whole, `[1]` by name; None: of nothing.
         """
         if self.sampling_kind is None:
             return None
         settings = settings or self.sampling_kind()
-        return Sampling(jax.random.key(settings.seed)[None], jnp.int32([first_frame]), settings)
+        seed = settings.seed if isinstance(settings, NoiseSettings) else 0
+        known = self.survey([], settings) if survey is None else survey
+        heard = {name: jnp.asarray(value) for name, value in known.items()}
+        return Sampling(jax.random.key(seed)[None], jnp.int32([first_frame]), settings, heard)
 
     @abc.abstractmethod
     def extend(
@@ -226,7 +222,8 @@ class System(abc.ABC):
     ) -> jax.Array:
         """Whole parameters, and waveforms `[batch, samples]` at input_rate, or tokens int32
         `[batch, frames]` -> `[batch, samples']` at output_rate, of the network's own length (see
-        `inference` for the exact-length contract). What draws nothing needs no sampling."""
+        `inference` for the exact-length contract). What has no `sampling_kind` needs no
+        sampling."""
 
     def start_from(self, fresh: Params, other: System, theirs: Params) -> Params:
         """Fresh parameters with what another trained system can give.

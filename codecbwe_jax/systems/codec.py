@@ -18,7 +18,8 @@ import jax.numpy as jnp
 
 from codecbwe_jax.codec.network import CodecNetwork
 from codecbwe_jax.codec.settings import INPUT_RATE, CodecSettings
-from codecbwe_jax.systems.base import Features, Params, Sampling
+from codecbwe_jax.systems.base import Features, Params
+from codecbwe_jax.systems.sampling import Sampling
 from codecbwe_jax.systems.tokens import TokenSystem
 from codecbwe_jax.weights.rules import Rule
 

@@ -23,7 +23,8 @@ from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.audio.sinc import SINC_FILTERS, SincFilterName, sinc_kernel
 from codecbwe_jax.fields import Layers, Precision, Rate, Size
 from codecbwe_jax.nn.conv import WeightNormConv
-from codecbwe_jax.systems.base import Features, OneNetwork, Params, Regression, Sampling
+from codecbwe_jax.systems.base import Features, OneNetwork, Params, Regression
+from codecbwe_jax.systems.sampling import Sampling
 from codecbwe_jax.weights.rules import Rule
 
 

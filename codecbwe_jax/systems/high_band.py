@@ -33,7 +33,8 @@ from codecbwe_jax.decoders.convnext import ConvNeXtBackbone, ConvNeXtSettings
 from codecbwe_jax.decoders.istft_head import spectrum_of
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Layers, NotNegative, Precision, Rate, Size, SomeOf
-from codecbwe_jax.systems.base import OneNetwork, Params, Regression, Sampling
+from codecbwe_jax.systems.base import OneNetwork, Params, Regression
+from codecbwe_jax.systems.sampling import Sampling
 from codecbwe_jax.weights.rules import Rule, under
 
 RESAMPLER = "hann24"

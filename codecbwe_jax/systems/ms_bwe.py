@@ -26,7 +26,8 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import CountOrNone, Fraction, Layers, Precision, Rate, Size
 from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.systems.ap_bwe import AMPLITUDE_FLOOR, ApBwe, ApBweNetwork, polar, seen
-from codecbwe_jax.systems.base import Features, Params, Regression, Sampling
+from codecbwe_jax.systems.base import Features, Params, Regression
+from codecbwe_jax.systems.sampling import Sampling
 from codecbwe_jax.weights.rules import Rule, under
 
 LADDER = (8000, 12000, 16000, 24000, 32000, 48000)

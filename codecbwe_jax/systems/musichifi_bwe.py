@@ -26,7 +26,8 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Precision, Rate, Size
 from codecbwe_jax.nn.init import fresh_variables
 from codecbwe_jax.nn.snake import TAPS_PER_RATIO, kaiser_sinc_taps
-from codecbwe_jax.systems.base import Params, Regression, Sampling
+from codecbwe_jax.systems.base import Params, Regression
+from codecbwe_jax.systems.sampling import Sampling
 from codecbwe_jax.weights.rules import Rule
 
 MEL_FLOOR = 1e-5

@@ -21,7 +21,8 @@ from codecbwe_jax.decoders.network import AcousticDecoder, TokenDecoder, decoder
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.fields import Levels, Precision, Rate, Size
 from codecbwe_jax.nn.fsq import Quantiser
-from codecbwe_jax.systems.base import Params, Sampling, System
+from codecbwe_jax.systems.base import Params, System
+from codecbwe_jax.systems.sampling import Sampling
 from codecbwe_jax.systems.tokens import TokenSystem
 from codecbwe_jax.weights.rules import Rule, under
 

@@ -10,7 +10,8 @@ import jax
 from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
 from codecbwe_jax.fields import Rate
-from codecbwe_jax.systems.base import Params, Sampling, System
+from codecbwe_jax.systems.base import Params, System
+from codecbwe_jax.systems.sampling import Sampling
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.nn import causal
-from codecbwe_jax.systems.base import OneNetwork, Params, Regression, Sampling
+from codecbwe_jax.systems.base import OneNetwork, Params, Regression
+from codecbwe_jax.systems.sampling import Sampling
 
 INPUT_RATE = 16000
 OUTPUT_RATES = (32000, 48000)

@@ -38,7 +38,7 @@ def test_a_file_that_is_cut_is_named(kind: str, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=says):
             files.read(path)
         with pytest.raises(UserError, match=says):
-            list(files.blocks(path, 7001))
+            list(files.Blocks(path, 7001))
 
 
 @pytest.mark.parametrize("rate", [16000, 48000])
@@ -84,7 +84,7 @@ def test_a_flipped_bit_of_a_flac_is_never_silence(tmp_path: Path) -> None:
         damaged[place] ^= 0x10
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="broken at or after sample"):
-            list(files.blocks(path, 7001))
+            list(files.Blocks(path, 7001))
 
 
 def test_a_flac_of_unknown_length_is_whole(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_flac_of_unknown_length_is_whole(tmp_path: Path) -> None:
     # 16 bits: half a step of rounding
     np.testing.assert_allclose(whole[:, 0], NOISE, atol=0.51 / 32768)
     np.testing.assert_array_equal(files.read(path, 30000, 500)[0], whole[30000:30500])
-    np.testing.assert_array_equal(np.concatenate(list(files.blocks(path, 7001))), whole)
+    np.testing.assert_array_equal(np.concatenate(list(files.Blocks(path, 7001))), whole)
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF])

@@ -27,7 +27,7 @@ def test_every_format_is_read_from_any_place(suffix: str, tmp_path: Path) -> Non
 
 def test_blocks_join_to_the_file(tmp_path: Path) -> None:
     files.write(tmp_path / "x.wav", np.stack([TONE, -TONE], 1), 48000, "FLOAT")
-    joined = np.concatenate(list(files.blocks(tmp_path / "x.wav", 7001)))
+    joined = np.concatenate(list(files.Blocks(tmp_path / "x.wav", 7001)))
     np.testing.assert_array_equal(joined, np.stack([TONE, -TONE], 1))
 
 

@@ -128,7 +128,25 @@ def test_noise_belongs_to_the_place_and_not_to_the_chunk(run: Path, seconds: flo
     other = BandwidthExtender(model.sampled({"seed": 1}), say=str)(wave, 16000)
     assert np.abs(other - whole).max() > 1e-3
     silent = BandwidthExtender(model, say=str)(0 * wave, 16000)
-    assert np.abs(silent[:64000] - silent[128000:192000]).max() > 1e-3
+    assert np.abs(silent[:64000] - silent[128000:192000]).max() > 1e-6
+
+
+def test_what_is_known_of_the_whole_clip_is_known_to_every_piece(run: Path) -> None:
+    """Its level, which the last second alone has: a piece could not know it."""
+    rng = np.random.default_rng(0)
+    wave = 0.01 * rng.standard_normal((16000 * 6, 2)).astype(np.float32)
+    wave[-8000:, 0] *= 20
+    extender = BandwidthExtender(load_model(run), chunk_seconds=1.0, say=str)
+    whole = extender(wave, 16000)
+    # noise goes with the level of the clip, and each channel is a clip
+    for gain in (0.25, 4.0):
+        np.testing.assert_allclose(extender(gain * wave, 16000), gain * whole, rtol=1e-4, atol=1e-6)
+    alone = np.stack([extender(channel, 16000) for channel in wave.T], axis=1)
+    np.testing.assert_array_equal(whole, alone)
+    pieces = [wave[:30001], wave[30001:]]
+    np.testing.assert_array_equal(np.concatenate(list(extender.stream(pieces, 16000))), whole)
+    with pytest.raises(UserError, match="hears a whole clip before it begins"):
+        next(extender.stream(iter(pieces), 16000))
 
 
 def test_a_folder_is_written_and_read_back(run: Path, tmp_path: Path) -> None:

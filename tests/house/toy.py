@@ -15,11 +15,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from codecbwe_jax import objectives, systems
+from codecbwe_jax.audio.measures import Peak
 from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.fields import Count, Rate, Size
 from codecbwe_jax.objectives.turn import Average, Batch, Context, Params, Report, Turn
 from codecbwe_jax.systems import Settings, build
-from codecbwe_jax.systems.base import OneNetwork, Regression, Sampling, SamplingSettings
+from codecbwe_jax.systems.base import OneNetwork, Regression
+from codecbwe_jax.systems.sampling import Measure, NoiseSettings, Sampling, SamplingSettings
 from codecbwe_jax.weights.rules import Rule
 
 HOP = 40  # samples at 16 kHz of a frame
@@ -80,7 +82,7 @@ class ToyVocoder(OneNetwork, Regression):
 
 
 @dataclasses.dataclass(frozen=True)
-class ToySampling(SamplingSettings):
+class ToySampling(NoiseSettings):
     """How the toy samples.
 
     Attributes:
@@ -128,6 +130,13 @@ class Toy(OneNetwork):
     def alignment(self) -> int:
         return HOP
 
+    @property
+    def noise_shape(self) -> tuple[int]:
+        return (self.vocoder.width,)
+
+    def measures(self, settings: ToySampling) -> dict[str, Measure]:
+        return {"peak": Peak()}
+
     def clean(self, wave: jax.Array) -> jax.Array:
         """Frames of a waveform at output_rate."""
         return framed(wave, self.vocoder)
@@ -138,14 +147,15 @@ class Toy(OneNetwork):
     def extend(
         self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
     ) -> jax.Array:
-        known = self.clean(resample(inputs, self.input_rate, self.output_rate))
-        x = 0.1 * sampling.noise(*known.shape[1:])
+        level = jnp.maximum(sampling.survey["peak"], 1e-3)[:, None]
+        known = self.clean(resample(inputs / level, self.input_rate, self.output_rate))
+        x = 0.1 * sampling.noise(known.shape[1], *self.noise_shape)
 
         def step(x: jax.Array, _: None) -> tuple[jax.Array, None]:
             return 0.5 * x + self.estimate(params, x + known), None
 
         x, _ = jax.lax.scan(step, x, length=sampling.settings.steps)
-        return self.vocoder.decode(params["vocoder"], known + x)
+        return level * self.vocoder.decode(params["vocoder"], known + x)
 
 
 def framed(wave: jax.Array, vocoder: ToyVocoder) -> jax.Array:

@@ -12,7 +12,7 @@ import pytest
 from codecbwe_jax.solvers.ddim import ddim, fresh_share
 from codecbwe_jax.solvers.dpm_solver import dpm_solver_2m
 from codecbwe_jax.solvers.levels import Level
-from codecbwe_jax.systems.base import Sampling, SamplingSettings
+from codecbwe_jax.systems.sampling import Sampling, SamplingSettings
 from tests.solvers.convergence import order
 from tests.solvers.gaussian import circle, denoiser, flowed, one
 
