@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from codecbwe_jax import cli
+from codecbwe_jax.cli import models
 from codecbwe_jax.inference.compilation import enable_cache
 from tests.conftest import MICRO, run_cli
 
@@ -201,7 +202,7 @@ def test_what_nobody_foresaw_is_one_line_with_a_file(
         raise KeyError("of\nours")
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(cli, "_systems", fails)
+    monkeypatch.setattr(models, "systems", fails)
     assert cli.main(["systems"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     (written,) = tmp_path.iterdir()
