@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from codecbwe_jax.audio.stft import Padding, stft
+from codecbwe_jax.fields import NotNegative, Positive, Rate, Size
 
 Scale = Literal["slaney", "htk", "kaldi"]
 
@@ -76,3 +80,52 @@ def mel_filterbank(
 def mel_spectrum(magnitude: jax.Array, filterbank: np.ndarray) -> jax.Array:
     """Magnitudes `[..., bins]` -> mel magnitudes `[..., n_mels]`, in full float32."""
     return jnp.matmul(magnitude, filterbank, precision=jax.lax.Precision.HIGHEST)
+
+
+@dataclasses.dataclass(frozen=True)
+class MelSettings:
+    """How a log-mel spectrum is made; the same object serves features and losses.
+
+    Attributes:
+      rate: in Hz.
+      n_fft, hop_length, win_length: in samples; the window is n_fft long if None.
+      n_mels, f_min, f_max, scale: of the filters; f_max None is Nyquist.
+      padding: of the STFT.
+      floor: mel magnitudes are raised to it before the logarithm.
+      power_floor: added under the root of the magnitude (HiFi-GAN: 1e-9).
+      offset: added to mel magnitudes before the logarithm.
+    """
+
+    rate: Rate
+    n_fft: Size
+    hop_length: Size
+    n_mels: Size
+    win_length: Size | None = None
+    f_min: NotNegative = 0.0
+    f_max: Positive | None = None
+    scale: Scale = "slaney"
+    padding: Padding = "center"
+    floor: NotNegative = 1e-5
+    power_floor: NotNegative = 0.0
+    offset: NotNegative = 0.0
+
+    def filterbank(self) -> np.ndarray:
+        return mel_filterbank(
+            self.rate, self.n_fft, self.n_mels, self.f_min, self.f_max, self.scale
+        )
+
+
+def mel(x: jax.Array, settings: MelSettings) -> jax.Array:
+    """Mel magnitudes of waveforms: `[..., samples]` -> `[..., frames, n_mels]`."""
+    s = settings
+    z = stft(x, s.n_fft, s.hop_length, s.win_length, padding=s.padding)
+    if settings.power_floor:
+        magnitude = jnp.sqrt(z.real**2 + z.imag**2 + settings.power_floor)
+    else:
+        magnitude = jnp.abs(z)
+    return mel_spectrum(magnitude, settings.filterbank())
+
+
+def log_mel(x: jax.Array, settings: MelSettings) -> jax.Array:
+    """Natural log of `mel`, raised to the floor."""
+    return jnp.log(jnp.maximum(mel(x, settings), settings.floor) + settings.offset)

@@ -10,7 +10,7 @@ import numpy as np
 
 from codecbwe_jax.audio.window import WINDOWS
 
-Padding = Literal["center", "same", "none"]
+Padding = Literal["center", "zeros", "same", "none"]
 
 
 def frame(x: jax.Array, frame_length: int, hop_length: int) -> jax.Array:
@@ -50,9 +50,9 @@ def overlap_add(frames: jax.Array, hop_length: int) -> jax.Array:
     return flat[..., : (count - 1) * hop_length + length]
 
 
-def _pad(x: jax.Array, left: int, right: int) -> jax.Array:
-    widths = [(0, 0)] * (x.ndim - 1) + [(left, right)]
-    return jnp.pad(x, widths, mode="reflect")
+def _pad(x: jax.Array, side: int, mode: str) -> jax.Array:
+    widths = [(0, 0)] * (x.ndim - 1) + [(side, side)]
+    return jnp.pad(x, widths, mode=mode)
 
 
 def stft(
@@ -71,8 +71,9 @@ def stft(
       hop_length: samples between frames.
       win_length: window length in samples, `n_fft` if None.
       window: a name in `audio.window.WINDOWS`.
-      padding: "center" reflects n_fft // 2 samples at both ends (torch.stft center=True);
-        "same" reflects (n_fft - hop_length) // 2 (Vocos, HiFi-GAN); "none" adds nothing.
+      padding: "center" reflects n_fft // 2 samples at both ends (torch.stft center=True); "zeros"
+        puts as many zeros there (its pad_mode "constant", librosa's default); "same" reflects
+        (n_fft - hop_length) // 2 (Vocos, HiFi-GAN); "none" adds nothing.
 
     Returns:
       complex64 `[..., frames, n_fft // 2 + 1]`. The imaginary part of DC and, for an even
@@ -82,10 +83,15 @@ def stft(
       ValueError: if the waveform is too short for the padding or for one frame.
     """
     win_length = win_length or n_fft
-    side = {"center": n_fft // 2, "same": (n_fft - hop_length) // 2, "none": 0}[padding]
-    if side and x.shape[-1] <= side:
+    side, mode = {
+        "center": (n_fft // 2, "reflect"),
+        "zeros": (n_fft // 2, "constant"),
+        "same": ((n_fft - hop_length) // 2, "reflect"),
+        "none": (0, "constant"),
+    }[padding]
+    if mode == "reflect" and 0 < side >= x.shape[-1]:
         raise ValueError(f"{x.shape[-1]} samples are too few to reflect {side} (n_fft {n_fft})")
-    x = _pad(x.astype(jnp.float32), side, side) if side else x.astype(jnp.float32)
+    x = _pad(x.astype(jnp.float32), side, mode)
     left = (n_fft - win_length) // 2
     right = n_fft - win_length - left
     x = x[..., left : x.shape[-1] - right]
@@ -108,6 +114,7 @@ def istft(
     win_length: int | None = None,
     padding: Literal["center", "same"] = "center",
     lengths: jax.Array | None = None,
+    samples: int | None = None,
 ) -> jax.Array:
     """Inverse of `stft` with a Hann window: weighted overlap-add over the squared window.
 
@@ -120,6 +127,8 @@ def istft(
         more when win_length - hop_length is odd.
       lengths: frames of each item `[batch]` for a spectrum `[batch, frames, bins]`; the frames
         after them count for nothing, and the samples that they would have made mean nothing.
+      samples: of the result, if not as many as above; beyond the last window they are 0
+        (torch.istft's length).
 
     Returns:
       float32 waveform `[..., samples]`.
@@ -143,7 +152,11 @@ def istft(
     else:
         envelope = overlap_add(mask * jnp.square(window), hop_length)
         envelope = jnp.where(envelope > 1e-11, envelope, 1.0)
-    return y[..., start:stop] / envelope[..., start:stop]
+    if samples is not None:
+        stop = start + samples
+    y = y[..., start:stop] / envelope[..., start:stop]
+    missing = 0 if samples is None else samples - y.shape[-1]
+    return jnp.pad(y, [(0, 0)] * (y.ndim - 1) + [(0, missing)]) if missing else y
 
 
 def synthesis_frames(spectrum: jax.Array, n_fft: int, win_length: int) -> jax.Array:

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from codecbwe_jax.audio.mel import MelSettings, log_mel
 from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.discriminators.mpd import Judgement
 from codecbwe_jax.discriminators.scale import ScaleDiscriminator
 from codecbwe_jax.fields import Size
-from codecbwe_jax.losses.mel import MelSettings, log_mel
 from codecbwe_jax.weights.rules import Rule
 
 RATE = 48000

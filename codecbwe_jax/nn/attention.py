@@ -13,13 +13,15 @@ def attend(
     v: jax.Array,
     mask: jax.Array | None = None,
     bias: jax.Array | None = None,
+    scale: float | None = None,
 ) -> jax.Array:
-    """`softmax((q . k + bias) / sqrt(size)) v`, over all frames; the softmax is float32.
+    """`softmax((q . k + bias) * scale) v`, over all frames; the softmax is float32.
 
     Args:
       q, k, v: `[B, T, heads, size]`.
       mask: bool `[B, T]`, False for frames that are not looked at; None: all are.
       bias: float32 `[B, heads, T, T]` (query, key), added before the scaling.
+      scale: of the logits; None: 1 / sqrt(size).
 
     Returns:
       `[B, T, heads, size]` in the type of v.
@@ -27,7 +29,7 @@ def attend(
     logits = jnp.einsum("bihd,bjhd->bhij", q, k, preferred_element_type=jnp.float32)
     if bias is not None:
         logits = logits + bias
-    logits = logits / np.sqrt(q.shape[-1])
+    logits = logits / np.sqrt(q.shape[-1]) if scale is None else logits * scale
     if mask is not None:
         logits = jnp.where(mask[:, None, None, :], logits, jnp.finfo(jnp.float32).min)
     return jnp.einsum("bhij,bjhd->bihd", jax.nn.softmax(logits).astype(v.dtype), v)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from codecbwe_jax.audio.mel import MelSettings
 from codecbwe_jax.fields import MISSING, Field, Group, NotNegative, fields_of, named
 from codecbwe_jax.losses import codes, mel, spectral, stft, subband, waveform
 from codecbwe_jax.systems.base import Features, System
@@ -21,7 +22,7 @@ def _phase(predicted: Features, target: Features, system: System) -> jax.Array:
 
 
 def _log_mel(p: Features, t: Features, system: System, **settings: Any) -> jax.Array:
-    made = mel.MelSettings(system.output_rate, **settings)
+    made = MelSettings(system.output_rate, **settings)
     return mel.log_mel_l1(t["waveform"], p["waveform"], made)
 
 
@@ -71,7 +72,7 @@ LOSSES: dict[str, Loss] = {
         (mel.multi_scale_mel,),
     ),
     "upper_band_mel": Loss(_upper_band_mel, (mel.upper_band_mel,), ("band_edge_hz",)),
-    "log_mel": Loss(_log_mel, (mel.MelSettings,)),
+    "log_mel": Loss(_log_mel, (MelSettings,)),
     "log_stft": Loss(
         lambda p, t, s, **kw: stft.log_stft_l1(t["waveform"], p["waveform"], **kw),
         (stft.log_stft_l1,),

@@ -23,7 +23,7 @@ DEFAULT = Path(__file__).with_name("cases")
 # an X-Codec 2.0's holds for training alone
 CONSTANTS = re.compile(
     r".*(upsample|lowpass|downsample)\.filter|(.*\.)?window|.*mel_scale\.fb|imdct\.\w+_twiddle"
-    r"|(.*\.)?(analysis|synthesis|updown)_filter|.*num_batches_tracked"
+    r"|(.*\.)?rotary_emb\.inv_freq|(.*\.)?(analysis|synthesis|updown)_filter|.*num_batches_tracked"
     r"|(fc_post_s|SemanticDecoder_module|discriminator|spec_discriminator)\..*"
 )
 # One program for what a case computes, or a few: as single operations all cases take minutes.

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from codecbwe_jax.audio.mel import MelSettings
 from codecbwe_jax.losses import adversarial, mel, spectral, stft, waveform
 
 LOSSES = {
-    "log_mel_l1": lambda t, p: mel.log_mel_l1(t, p, mel.MelSettings(48000, 1024, 256, 80)),
+    "log_mel_l1": lambda t, p: mel.log_mel_l1(t, p, MelSettings(48000, 1024, 256, 80)),
     "multi_scale_mel": lambda t, p: mel.multi_scale_mel(t, p, 48000),
     "upper_band_mel": lambda t, p: mel.upper_band_mel(t, p, 48000, 8000.0),
     "multi_resolution_stft": lambda t, p: stft.multi_resolution_stft(t, p)[0],

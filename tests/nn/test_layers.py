@@ -7,6 +7,7 @@ import torch
 
 from codecbwe_jax.nn.conv import DepthwiseConv, WeightNormConv
 from codecbwe_jax.nn.convnext import ConvNeXtBlock
+from codecbwe_jax.nn.rotary import rotated
 
 
 @pytest.mark.parametrize("kernel", [3, 7, 31])
@@ -56,3 +57,15 @@ def test_bfloat16_stays_near_float32() -> None:
     rough = ConvNeXtBlock(48, 0.5, jax.numpy.bfloat16).apply(params, x)
     # bfloat16 has 8 bits of mantissa: 0.4 % of values of order 3
     np.testing.assert_allclose(np.asarray(rough, np.float32), exact, atol=0.05)
+
+
+def test_rotated_heads_know_how_far_apart_they_are() -> None:
+    q, k = np.random.default_rng(3).standard_normal((2, 1, 1, 1, 8)).astype(np.float32)
+    q, k = (rotated(np.broadcast_to(x, (1, 300, 1, 8)), 50000.0)[0, :, 0] for x in (q, k))
+    logits = np.asarray(q @ k.T)
+    for apart in (-40, 0, 1, 100):
+        along = np.diagonal(logits, apart)
+        # angles up to 300 in float32
+        np.testing.assert_allclose(along, along[0], atol=3e-4)
+    assert np.std(logits[0]) > 0.1
+    np.testing.assert_allclose(np.linalg.norm(q, axis=-1), np.linalg.norm(q[0]), rtol=1e-5)

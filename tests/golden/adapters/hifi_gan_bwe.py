@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file
 
+from codecbwe_jax.audio.mel import log_mel
 from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
 from codecbwe_jax.discriminators.hifi_gan_plus import MEL, HifiGanPlusDiscriminator
@@ -19,7 +20,7 @@ from codecbwe_jax.losses.adversarial import (
     least_squares_discriminator,
     least_squares_generator,
 )
-from codecbwe_jax.losses.mel import log_mel, log_mel_l1
+from codecbwe_jax.losses.mel import log_mel_l1
 from codecbwe_jax.losses.stft import log_stft_l1
 from codecbwe_jax.losses.waveform import waveform_l1
 from codecbwe_jax.systems.hifi_gan_bwe import HifiGanBwe

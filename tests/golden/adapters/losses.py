@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from codecbwe_jax.audio.mel import mel_filterbank
+from codecbwe_jax.audio.mel import MelSettings, log_mel, mel, mel_filterbank
 from codecbwe_jax.losses.adversarial import feature_matching, hinge_discriminator, hinge_generator
 from codecbwe_jax.losses.balancer import balance, initial_state
-from codecbwe_jax.losses.mel import MelSettings, log_mel, log_mel_l1, mel, multi_scale_mel
+from codecbwe_jax.losses.mel import log_mel_l1, multi_scale_mel
 from codecbwe_jax.losses.spectral import amplitude_mse, anti_wrap, complex_mse, phase_losses
 from codecbwe_jax.losses.stft import log_magnitude_distance, multi_resolution_stft
 from codecbwe_jax.losses.waveform import si_sdr, waveform_l1

@@ -13,6 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from codecbwe_jax.audio.crossover import whole_clip_crossover, whole_clip_mask
+from codecbwe_jax.audio.mel import MelSettings, log_mel
 from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.decoders.convnext import (
     ConvNeXtBackbone,
@@ -24,7 +25,6 @@ from codecbwe_jax.decoders.dual_path_head import DualPathHead
 from codecbwe_jax.decoders.istft_head import IstftHead, spectrum_of
 from codecbwe_jax.decoders.resnet import ResNetBackbone, ResNetSettings
 from codecbwe_jax.decoders.upsampler import SnakeUpsampler
-from codecbwe_jax.losses.mel import MelSettings, log_mel
 from codecbwe_jax.weights.rules import Rule, under
 from tests.golden.case import Case, Check
 from tests.golden.imdct_head import ImdctHead, mdct_coefficients
