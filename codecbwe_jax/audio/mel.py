@@ -93,6 +93,7 @@ class MelSettings:
       padding: of the STFT.
       floor: mel magnitudes are raised to it before the logarithm.
       power_floor: added under the root of the magnitude (HiFi-GAN: 1e-9).
+      least_power: powers are raised to it before the root (NVSR: 1e-8).
       offset: added to mel magnitudes before the logarithm.
     """
 
@@ -107,6 +108,7 @@ class MelSettings:
     padding: Padding = "center"
     floor: NotNegative = 1e-5
     power_floor: NotNegative = 0.0
+    least_power: NotNegative = 0.0
     offset: NotNegative = 0.0
 
     def filterbank(self) -> np.ndarray:
@@ -119,8 +121,9 @@ def mel(x: jax.Array, settings: MelSettings) -> jax.Array:
     """Mel magnitudes of waveforms: `[..., samples]` -> `[..., frames, n_mels]`."""
     s = settings
     z = stft(x, s.n_fft, s.hop_length, s.win_length, padding=s.padding)
-    if settings.power_floor:
-        magnitude = jnp.sqrt(z.real**2 + z.imag**2 + settings.power_floor)
+    if s.power_floor or s.least_power:
+        power = z.real**2 + z.imag**2 + s.power_floor
+        magnitude = jnp.sqrt(jnp.maximum(power, s.least_power))
     else:
         magnitude = jnp.abs(z)
     return mel_spectrum(magnitude, settings.filterbank())

@@ -52,6 +52,12 @@ KINDS: dict[str, tuple[Leaf, ...]] = {
     "pointwise": (Leaf("kernel", "weight", "pointwise"),),
     "pointwise_dense": (Leaf("kernel", "weight", "pointwise"), _BIAS),
     "norm": (Leaf("scale", "weight"), _BIAS),
+    "batch_norm": (
+        Leaf("scale", "weight"),
+        _BIAS,
+        Leaf("mean", "running_mean"),
+        Leaf("var", "running_var"),
+    ),
     "wn_conv1d": (Leaf("v", "weight_v", "reversed"), Leaf("g", "weight_g", "gain"), _BIAS),
     # [taps, out, in] <-> [in, out, taps]; one gain for each input channel
     "wn_conv_transpose1d": (
