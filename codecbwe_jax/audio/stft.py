@@ -114,9 +114,10 @@ def istft(
     win_length: int | None = None,
     padding: Literal["center", "same"] = "center",
     lengths: jax.Array | None = None,
+    window: str = "hann",
     samples: int | None = None,
 ) -> jax.Array:
-    """Inverse of `stft` with a Hann window: weighted overlap-add over the squared window.
+    """Inverse of `stft`: weighted overlap-add over the squared window.
 
     Args:
       spectrum: complex64 `[..., frames, n_fft // 2 + 1]`; imaginary parts of DC and Nyquist are
@@ -127,6 +128,7 @@ def istft(
         more when win_length - hop_length is odd.
       lengths: frames of each item `[batch]` for a spectrum `[batch, frames, bins]`; the frames
         after them count for nothing, and the samples that they would have made mean nothing.
+      window: as in `stft`, one that is not 0 inside.
       samples: of the result, if not as many as above; beyond the last window they are 0
         (torch.istft's length).
 
@@ -135,8 +137,8 @@ def istft(
     """
     win_length = win_length or n_fft
     left = (n_fft - win_length) // 2
-    window = WINDOWS["hann"](win_length)
-    frames = synthesis_frames(spectrum, n_fft, win_length)
+    shape = WINDOWS[window](win_length)
+    frames = synthesis_frames(spectrum, n_fft, win_length, window)
     if lengths is not None:
         mask = (jnp.arange(frames.shape[1]) < lengths[:, None])[..., None]
         frames = jnp.where(mask, frames, 0.0)
@@ -148,9 +150,9 @@ def istft(
         start = (win_length - hop_length) // 2
         stop = y.shape[-1] - start
     if lengths is None:
-        envelope = window_envelope(window, spectrum.shape[-2], hop_length)
+        envelope = window_envelope(shape, spectrum.shape[-2], hop_length)
     else:
-        envelope = overlap_add(mask * jnp.square(window), hop_length)
+        envelope = overlap_add(mask * jnp.square(shape), hop_length)
         envelope = jnp.where(envelope > 1e-11, envelope, 1.0)
     if samples is not None:
         stop = start + samples
@@ -159,12 +161,14 @@ def istft(
     return jnp.pad(y, [(0, 0)] * (y.ndim - 1) + [(0, missing)]) if missing else y
 
 
-def synthesis_frames(spectrum: jax.Array, n_fft: int, win_length: int) -> jax.Array:
+def synthesis_frames(
+    spectrum: jax.Array, n_fft: int, win_length: int, window: str = "hann"
+) -> jax.Array:
     """What `istft` adds up: `[..., frames, n_fft // 2 + 1]` -> `[..., frames, win_length]`, under
-    the Hann window."""
+    the window."""
     left = (n_fft - win_length) // 2
     frames = jnp.fft.irfft(spectrum, n_fft)[..., left : left + win_length]
-    return frames * WINDOWS["hann"](win_length)
+    return frames * WINDOWS[window](win_length)
 
 
 def window_envelope(window: np.ndarray, frames: int, hop_length: int) -> np.ndarray:

@@ -128,7 +128,7 @@ def exported(
 @pytest.mark.parametrize("name", together(*SYSTEMS))
 def test_torch_and_onnxruntime_give_what_jax_gives(name: str, exported: Callable) -> None:
     _, folder, differences = exported(name)
-    assert all(value > 0 for value in differences.all.values())  # computed by two programs
+    assert max(differences.all.values()) > 0  # computed by two programs
     on_speech = differences.speech
     streams = "onnx stream" in differences.parts
     assert len(on_speech) == (2 if streams else 4)
