@@ -62,6 +62,10 @@ def _traced(
     return draw, structure
 
 
+# torch.nn.init.kaiming_normal_ as it is called without arguments, which cuts no tails
+KAIMING_NORMAL = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+
 def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
     """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default for conv and linear layers, for
     their kernels as well as their biases."""

@@ -33,6 +33,21 @@ def cosine_log_snr(t: jax.Array, lowest: float = -20.0, highest: float = 20.0) -
     return -2 * jnp.log(jnp.tan((last - first) * t + first))
 
 
+def middles(count: int) -> np.ndarray:
+    """Times in the middle of equal steps from 1 to 0, and one step after the last, where Euler's
+    method along them ends: no time is asked at which there is no signal, or no noise.
+
+    maum-ai/nuwave2 lightning_model.py.
+
+    Args:
+      count: of steps.
+
+    Returns:
+      float64 `[count + 1]`, falling; the last is beyond 0.
+    """
+    return 1 - (np.arange(count + 1) + 0.5) / count
+
+
 def leading_steps(count: int, steps: int = 1000) -> np.ndarray:
     """Steps at which a sampler asks: evenly spaced from 1, the noisiest left out; it ends at 0.
 

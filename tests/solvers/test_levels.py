@@ -14,6 +14,7 @@ from codecbwe_jax.solvers.schedules import (
     cosine_log_snr,
     karras_sigmas,
     leading_steps,
+    middles,
     trailing_steps,
 )
 
@@ -65,6 +66,7 @@ def test_grids() -> None:
     np.testing.assert_array_equal(leading_steps(3, 10), [10, 7, 4, 1])  # 3 does not divide 10
     np.testing.assert_array_equal(trailing_steps(4), [999, 749, 499, 249])
     np.testing.assert_array_equal(trailing_steps(1), [999])
+    np.testing.assert_allclose(middles(4), [0.875, 0.625, 0.375, 0.125, -0.125])
     sigmas = karras_sigmas(50, 0.002, 80)
     np.testing.assert_allclose(sigmas[[0, 1, 2, -1]], [80, 71.501, 63.788, 0.002], rtol=1e-5)
 

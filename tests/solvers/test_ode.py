@@ -7,8 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from codecbwe_jax.solvers.levels import Level
 from codecbwe_jax.solvers.ode import METHODS, solve
+from codecbwe_jax.solvers.probability_flow import probability_flow
 from tests.solvers.convergence import order
+from tests.solvers.gaussian import denoiser, flowed
 
 ORDERS = {"euler": 1, "midpoint": 2, "heun": 2, "rk4": 4}
 
@@ -86,3 +89,30 @@ def test_gradient() -> None:
 def test_unknown_method() -> None:
     with pytest.raises(KeyError, match="rk5"):
         solve(logistic, jnp.zeros((1, 1)), jnp.array([0.0, 1.0]), "rk5")
+
+
+def on_a_circle(t: jax.Array) -> Level:
+    return Level(t, jnp.cos(t), jnp.sin(t))
+
+
+def test_a_diffusion_is_a_flow() -> None:
+    """From angle to angle, with the order of the method."""
+    with jax.enable_x64():
+        starts = jnp.array([[-1.3, 0.2], [0.9, 2.1]], jnp.float64)
+        field, ends = probability_flow(denoiser(0.6), on_a_circle), jnp.array([1.4, 0.2])
+        true = flowed(starts, 0.6, *map(on_a_circle, ends))
+
+        def error(steps: int) -> float:
+            end = solve(field, starts, jnp.linspace(*ends, steps + 1), "heun")
+            return jnp.max(jnp.abs(end - true))
+
+        assert order(error, 64) == pytest.approx(2, abs=0.1)
+
+
+def test_a_flow_s_field_is_the_papers() -> None:
+    """`f x + g^2 noise / (2 sigma)`, with drift and diffusion of the angle: `-tan`, `2 tan`."""
+    x, t = jnp.array([[-1.3, 0.2], [0.9, 2.1]]), jnp.array([0.3, 1.2])
+    level, denoise, tangent = on_a_circle(t), denoiser(0.6), jnp.tan(t)[:, None]
+    noise = level.noise_in(x, denoise(x, level))
+    expected = -tangent * x + tangent * noise / level.sigma[:, None]
+    np.testing.assert_allclose(probability_flow(denoise, on_a_circle)(x, t), expected, rtol=1e-5)

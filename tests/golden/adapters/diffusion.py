@@ -13,7 +13,8 @@ from codecbwe_jax.solvers.ddim import ddim, fresh_share
 from codecbwe_jax.solvers.dpm_solver import dpm_solver_2m
 from codecbwe_jax.solvers.guidance import Estimate, guided
 from codecbwe_jax.solvers.levels import Denoise, Level
-from codecbwe_jax.solvers.ode import Field, solve
+from codecbwe_jax.solvers.ode import solve
+from codecbwe_jax.solvers.probability_flow import probability_flow
 from codecbwe_jax.solvers.schedules import (
     cosine_alpha_bar,
     karras_sigmas,
@@ -177,22 +178,16 @@ def consistency_edm(case: Case) -> Values:
     def levels(sigmas: Any) -> Level:
         return Level(sigmas, jnp.ones_like(sigmas), sigmas)
 
-    def slopes(denoise: Denoise) -> Field:
-        def slope(x: jax.Array, sigma: jax.Array) -> jax.Array:
-            return levels(sigma).noise_in(x, denoise(x, levels(sigma)))
-
-        return slope
-
     @jax.jit
     def steps(z: jax.Array, shift: jax.Array) -> Values:
         # the teacher is the one without a shift; what samples with many steps has the student's
         teacher, sampler = denoiser(0.0), denoiser(shift)
         step, x = grid[np.stack([n, n - 1])], y + grid[n][:, None, None] * z
         # no second slope where there is no noise
-        nearly = solve(slopes(sampler), 80 * z, sampled[:-1], "heun")
+        nearly = solve(probability_flow(sampler, levels), 80 * z, sampled[:-1], "heun")
         return {
             "cd_euler_point": ddim(teacher, x, levels(step)),
-            "cd_heun_point": solve(slopes(teacher), x, step, "heun"),
+            "cd_heun_point": solve(probability_flow(teacher, levels), x, step, "heun"),
             "teacher_euler_4steps": ddim(sampler, 80 * z, levels(sampled)),
             "teacher_heun_4steps": ddim(sampler, nearly, levels(sampled[-2:])),
         }
