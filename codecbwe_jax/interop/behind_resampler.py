@@ -73,12 +73,14 @@ def in_onnx(model: Model, twin: torch.nn.Module) -> Differences:
       model: what was exported.
       twin: the export's model, whose `forward` is replaced.
     """
+    import torch
+
     system = model.system
     noise = 0.1 * np.random.default_rng(0).standard_normal((1, system.output_rate // 2), np.float32)
     twin.forward = twin.resynthesise
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.onnx"
-        onnx_program.write_for_any_length(twin, system.output_rate, path)
+        onnx_program.write_for_any_length(twin, path, torch.zeros(1, system.output_rate))
         (theirs,) = onnx_program.session(path).run(None, {"waveform": noise})
     ours = _resynthesised(model, noise)
     return Differences({"onnx": _share_inside(ours, theirs, _edge(system))})

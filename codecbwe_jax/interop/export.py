@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 from safetensors.numpy import save_file
 
@@ -52,8 +53,9 @@ def export_torch(model: Model, output: Path, clips: Path | None = None) -> Diffe
 
 
 def export_onnx(model: Model, output: Path, clips: Path | None = None) -> Differences:
-    """The same with `model.onnx` beside it: of any length, or for a streaming
-    system one frame and the state before it, which `begin.safetensors` has for the first frame.
+    """The same with `model.onnx` beside it: of any length, with "noise" as an input where it begins
+    in noise, or for a streaming system one frame and the state before it, which `begin.safetensors`
+    has for the first frame.
 
     Args:
       model: of a post-hoc system.
@@ -93,11 +95,14 @@ def _speech(model: Model, clips: Path | None) -> Speech:
 
 
 def _write(model: Model, folder: Path) -> None:
-    """The folder, with how its PyTorch file cuts a waveform."""
+    """The folder, with how its PyTorch file cuts a waveform, and all of how it samples."""
     system = model.system
-    about = {"running": {"context": system.context, "alignment": system.alignment}}
+    running: dict[str, Any] = {"context": system.context, "alignment": system.alignment}
+    if system.noise_shape:
+        running["noise_shape"] = system.noise_shape
     whole = system.takes == "waveform" and not isinstance(system, StreamingSystem)
-    write_folder(model, settings_of(system), folder, about if whole else {})
+    about = {"running": running} if whole else {}
+    write_folder(model.sampled({}), settings_of(system), folder, about)
     text = bundle(_torch_file(model))
     (folder / "model.py").write_text(text, encoding="utf-8")
 
@@ -108,7 +113,9 @@ def _write_onnx(system: System, folder: Path) -> None:
 
     twin, path = verify.load(folder), folder / "model.onnx"
     if not isinstance(system, StreamingSystem):
-        onnx_program.write_for_any_length(twin, verify.probe(system).shape[1], path)
+        waveform = torch.zeros(1, verify.probe(system).shape[1])
+        noise = [twin.noise(waveform, 0)] if system.noise_shape else []
+        onnx_program.write_for_any_length(twin, path, waveform, *noise)
         return
     state = {f"state_{i:02d}": t.clone().contiguous() for i, t in enumerate(twin.begin())}
     save_file({name: t.numpy() for name, t in state.items()}, folder / "begin.safetensors")

@@ -46,12 +46,16 @@ def write(
         )
 
 
-def write_for_any_length(module: torch.nn.Module, samples: int, path: Path) -> None:
-    """The same of a module from a "waveform" to a "wide" one, traced on so many samples."""
-    import torch
-
+def write_for_any_length(
+    module: torch.nn.Module, path: Path, waveform: torch.Tensor, *noise: torch.Tensor
+) -> None:
+    """The same of a module from a "waveform", and "noise" where it begins in some, to a "wide" one,
+    traced on examples."""
+    given = {"waveform": waveform, **({"noise": noise[0]} if noise else {})}
     lengths = {"waveform": {0: "batch", 1: "samples"}, "wide": {0: "batch", 1: "wide_samples"}}
-    write(module, {"waveform": torch.zeros(1, samples)}, ["wide"], path, lengths)
+    if noise:
+        lengths["noise"] = {0: "batch", 1: "frames"}
+    write(module, given, ["wide"], path, lengths)
 
 
 def session(path: Path) -> onnxruntime.InferenceSession:

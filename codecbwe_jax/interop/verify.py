@@ -92,12 +92,28 @@ def post_hoc(model: Model, folder: Path, speech: Speech) -> Differences:
     import torch
 
     twin = load(folder)
-    differences = on_speech(
-        model, lambda batch: twin.extend(torch.from_numpy(batch)).numpy(), speech
-    )
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        given = map(torch.from_numpy, given_beside(model, batch).values())
+        return twin.extend(torch.from_numpy(batch), *given).numpy()
+
+    differences = on_speech(model, run, speech)
     if behind_resampler.is_probed(model.system):
         differences |= behind_resampler.in_torch(model, twin)
     return differences
+
+
+def given_beside(model: Model, waveforms: np.ndarray) -> dict[str, np.ndarray]:
+    """What an export is given beside waveforms `[B, samples]`: the "noise" that the model draws for
+    them as wholes, reflected at both ends, `[B, frames, *noise_shape]`, if it draws any."""
+    system = model.system
+    if not system.noise_shape:
+        return {}
+    frames = -(-(waveforms.shape[1] + 2 * system.context) // system.alignment)
+    sampling = system.sampling(model.sampling, -system.context // system.alignment)
+    # each waveform is extended by itself, from the same seed
+    noise = np.asarray(sampling.noise(frames, *system.noise_shape))
+    return {"noise": np.repeat(noise, len(waveforms), axis=0)}
 
 
 def streaming(model: Model, folder: Path, speech: Speech) -> Differences:
@@ -145,9 +161,11 @@ def in_onnxruntime(model: Model, folder: Path, speech: Speech) -> Differences:
             pieces.append(out)
         ours = streamed(model, noise)
         return Differences({"onnx stream": share(ours, np.concatenate(pieces, axis=1))})
-    differences = on_speech(
-        model, lambda batch: session.run(None, {"waveform": batch})[0], speech, "onnx "
-    )
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        return session.run(None, {"waveform": batch, **given_beside(model, batch)})[0]
+
+    differences = on_speech(model, run, speech, "onnx ")
     if behind_resampler.is_probed(system):
         differences |= behind_resampler.in_onnx(model, load(folder))
     return differences

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from codecbwe_jax import objectives, systems
 from codecbwe_jax.audio.resample import resample
@@ -18,6 +19,7 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.model import Model
 from codecbwe_jax.inference.model_folders import load_model, write_folder
+from codecbwe_jax.interop import export, verify
 from codecbwe_jax.systems import settings_of
 from codecbwe_jax.weights.checkpoints import load_groups
 from tests.commands import run_to_end
@@ -32,6 +34,7 @@ toy.register()
 sys.exit(main(sys.argv[1:]))
 """
 RECIPE = "tests/house/toy_config.py"
+TORCH = "toy_torch.py"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -157,6 +160,29 @@ def test_a_folder_is_written_and_read_back(run: Path, tmp_path: Path) -> None:
     wave = 0.1 * np.random.default_rng(0).standard_normal(8000).astype(np.float32)
     first, second = (BandwidthExtender(m, say=str)(wave, 16000) for m in (model, again))
     np.testing.assert_array_equal(first, second)
+
+
+def test_an_export_takes_the_noise_as_an_input(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file lies with the tests, and its folder is read back by itself."""
+    monkeypatch.setattr(export, "_torch_file", lambda model: Path(toy.__file__).parent / TORCH)
+    model = load_model(run)
+    differences = export.export_onnx(model, tmp_path / "export").speech
+    assert len(differences) == 4  # PyTorch and onnxruntime, one at a time and two
+    assert 0 < max(differences.values()) < 1e-5
+    twin, again = verify.load(tmp_path / "export"), load_model(tmp_path / "export")
+    assert again.sampling == model.sampling
+    wave = 0.1 * np.random.default_rng(0).standard_normal((1, 4001)).astype(np.float32)
+    given = torch.from_numpy(wave)
+    other = torch.from_numpy(verify.given_beside(model.sampled({"seed": 1}), wave)["noise"])
+    ours = BandwidthExtender(model.sampled({"seed": 1}), say=str)(wave[0], 16000)
+    np.testing.assert_allclose(twin.extend(given, other)[0], ours, atol=1e-6)
+    # without any it draws its own, the same every time, as strong as ours
+    alone = twin.extend(given)
+    assert torch.equal(alone, twin.extend(given))
+    assert twin.noise(given, 0).shape == other.shape
+    assert not torch.equal(alone, twin.extend(given, other))
 
 
 def test_sampling_is_chosen_when_it_runs(run: Path, corpus: Path, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ class Exported(nn.Module):
         folder = Path(folder)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         model = cls(config["system"])
-        # how a waveform is cut, where it is
-        vars(model).update(config.get("running", {}))
+        # how a waveform is cut, where it is, and how what draws samples
+        vars(model).update(config.get("running", {}), sampling=config.get("sampling", {}))
         model.take(read_safetensors(folder / "model.safetensors"))
         return model.requires_grad_(False).eval()
 

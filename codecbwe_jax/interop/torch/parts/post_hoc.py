@@ -34,10 +34,11 @@ class PostHoc(Exported, abc.ABC):
         self.input_rate, self.output_rate = config["input_rate"], config["output_rate"]
 
     @abc.abstractmethod
-    def run(self, waveform: torch.Tensor) -> torch.Tensor:
-        """The network: (batch, samples) at input_rate -> at output_rate, of its own length."""
+    def run(self, waveform: torch.Tensor, *beside: torch.Tensor) -> torch.Tensor:
+        """The network: (batch, samples) at input_rate -> at output_rate, of its own length; what
+        `forward` is given beside the waveform comes after it."""
 
-    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+    def forward(self, waveform: torch.Tensor, *beside: torch.Tensor) -> torch.Tensor:
         """(batch, samples) at input_rate -> (batch, round(samples * output_rate / input_rate)).
 
         The waveform is continued at both ends by reflection, so that the network has its context.
@@ -52,12 +53,12 @@ class PostHoc(Exported, abc.ABC):
         whole = functional.pad(whole, (0, -whole.shape[1] % self.alignment))
         first = self.context * self.output_rate // self.input_rate
         length = scaled(samples, self.output_rate, self.input_rate)
-        return self.run(whole)[:, first : first + length]
+        return self.run(whole, *beside)[:, first : first + length]
 
     @torch.inference_mode()
-    def extend(self, waveform: torch.Tensor) -> torch.Tensor:
+    def extend(self, waveform: torch.Tensor, *beside: torch.Tensor) -> torch.Tensor:
         """The same without gradients."""
-        return self(waveform)
+        return self(waveform, *beside)
 
 
 def reflected(waveform: torch.Tensor, count: int) -> torch.Tensor:
