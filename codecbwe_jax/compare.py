@@ -166,7 +166,7 @@ def _with_facts(
 
 
 def _trained_only(result: Evaluation) -> Evaluation:
-    rows = [row for row in result.rows if not row.name.endswith(", step 0")]
+    rows = [r for r in result.rows if not (r.ceiling or r.name.endswith(", step 0"))]
     return dataclasses.replace(result, rows=rows)
 
 

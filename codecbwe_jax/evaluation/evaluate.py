@@ -21,7 +21,7 @@ from codecbwe_jax.errors import UserError
 from codecbwe_jax.evaluation.columns import FIGURES, RECONSTRUCTION, VISQOL, Figure
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.frozen_codec import FrozenCodec
-from codecbwe_jax.inference.model import Model
+from codecbwe_jax.inference.model import Model, content_hash
 from codecbwe_jax.inference.token_decoder import TokenDecoder
 from codecbwe_jax.inference.windows import zeros_after
 from codecbwe_jax.systems import check_hears
@@ -40,6 +40,8 @@ class Row:
       by_lowpass: the means of each low-pass.
       real_time_factor: seconds of computing per second of output.
       facts: what else is known of it, heading to text.
+      ceiling: whether it is a part of a model that was given the truth: no model, but the most that
+        one made of it can reach.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Row:
     by_lowpass: dict[str, dict[str, float]]
     real_time_factor: float
     facts: dict[str, str] = dataclasses.field(default_factory=dict)
+    ceiling: bool = False
 
     @property
     def spread(self) -> float:
@@ -65,7 +68,7 @@ class Evaluation:
       rate: of the outputs in Hz.
       edge_hz: upper end of the input's band.
       figures: the columns.
-      rows: one for each model.
+      rows: one for each model, then one for each of their parts that repeats what it is given.
       clips: names of the clips.
       left_out: recordings that cannot be read, each with the reason.
       codec: content hash of the codec whose output was extended, if there was one.
@@ -168,7 +171,12 @@ def evaluate(
         raise UserError(f"none of {len(recordings)} recordings can be read (reasons above)")
     for model in models:
         say(f"{model.name}: extending {len(result.clips)} clips")
-        result.rows.append(_row(model, result, codec))
+        run_on = _from_tokens if model.system.takes == "tokens" else _from_waveform
+        result.rows.append(_row(model, result, run_on(model, result, codec)))
+    for part in _repeating_parts(models):
+        say(f"{part.name}: repeating {len(result.clips)} clips")
+        row = _row(part, result, _from_truth(part, result))
+        result.rows.append(dataclasses.replace(row, ceiling=True))
     write_json(folder / "scores.json", _scores(result))
     return result
 
@@ -207,9 +215,7 @@ def _write_clip(
         files.write(result.path(clip, "input", name), narrow, heard, "PCM_24")
 
 
-def _row(model: Model, result: Evaluation, codec: FrozenCodec | None) -> Row:
-    run_on = _from_tokens if model.system.takes == "tokens" else _from_waveform
-    run = run_on(model, result, codec)
+def _row(model: Model, result: Evaluation, run: Run) -> Row:
     names = result.lowpasses or ("",)
     spent = seconds = 0.0
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in names}
@@ -249,6 +255,30 @@ def _from_waveform(model: Model, result: Evaluation, codec: FrozenCodec | None) 
         return lambda: extender(narrow, model.system.input_rate)
 
     return run
+
+
+def _from_truth(model: Model, result: Evaluation) -> Run:
+    extender = BandwidthExtender(model, say=lambda text: None)
+
+    def run(clip: int, lowpass: str) -> Callable[[], np.ndarray]:
+        target = result.waveform(clip, "target")
+        return lambda: extender(target, result.rate)
+
+    return run
+
+
+def _repeating_parts(models: Sequence[Model]) -> list[Model]:
+    """Parts that give back the waveform that they are given, such as vocoders, each once."""
+    found: dict[str, Model] = {}
+    for model in models:
+        for name, part in model.system.parts.items():
+            if part.takes == "waveform" and part.input_rate == part.output_rate:
+                params = model.params[name]
+                same = content_hash(part, params)
+                found.setdefault(
+                    same, Model(f"{model.name}, {name} on the truth", part, params, {})
+                )
+    return list(found.values())
 
 
 def _from_tokens(model: Model, result: Evaluation, codec: FrozenCodec | None) -> Run:

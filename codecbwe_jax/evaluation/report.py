@@ -64,16 +64,23 @@ def _distance(key: str, value: float) -> float:
     return value if key in LOWER else -value
 
 
+def _bests(e: Evaluation) -> dict[str, float]:
+    """The best model's distance by each figure; of one alone there is none."""
+    ranked = [row.means for row in e.rows if not row.ceiling]
+    if len(ranked) < 2:
+        return {}
+    return {f.key: np.nanmin([_distance(f.key, m[f.key]) for m in ranked]) for f in e.figures}
+
+
 def _table(e: Evaluation) -> str:
     head = "".join(f"<th>{f.title}</th>" for f in e.figures)
     facts = list(dict.fromkeys(heading for row in e.rows for heading in row.facts))
     more = "".join(f"<th>{html.escape(heading)}</th>" for heading in facts)
-    rows = []
+    bests, rows = _bests(e), []
     for row in e.rows:
         cells = []
         for f in e.figures:
-            values = [_distance(f.key, r.means[f.key]) for r in e.rows]
-            best = len(e.rows) > 1 and _distance(f.key, row.means[f.key]) == np.nanmin(values)
+            best = not row.ceiling and _distance(f.key, row.means[f.key]) == bests.get(f.key)
             mark = ' class="best"' if best else ""
             cells.append(f"<td{mark}>{_number(row.means[f.key])}</td>")
         cells.append(f"<td>{row.real_time_factor:.4f}</td>")

@@ -2,9 +2,11 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,10 @@ import torch
 from codecbwe_jax import objectives, systems
 from codecbwe_jax.audio.resample import resample
 from codecbwe_jax.config import load_config
+from codecbwe_jax.data import recordings
 from codecbwe_jax.errors import UserError
+from codecbwe_jax.evaluation.evaluate import evaluate
+from codecbwe_jax.evaluation.report import write_report
 from codecbwe_jax.inference.extender import BandwidthExtender
 from codecbwe_jax.inference.model import Model
 from codecbwe_jax.inference.model_folders import load_model, write_folder
@@ -185,6 +190,27 @@ def test_an_export_takes_the_noise_as_an_input(
     assert not torch.equal(alone, twin.extend(given, other))
 
 
+def test_the_report_shows_what_a_part_makes_of_the_truth(
+    run: Path, corpus: Path, tmp_path: Path
+) -> None:
+    """The ceiling of what is made of it: better than any model here, and no competitor."""
+    models = [load_model(run), dataclasses.replace(load_model(run), name="again")]
+    clips = recordings.find(corpus).recordings[:1]
+    result = evaluate(models, clips, tmp_path, max_seconds=1.0, say=str)
+    ceiling = result.rows[-1]
+    assert [row.name for row in result.rows] == ["one", "again", "one, vocoder on the truth"]
+    assert [row.ceiling for row in result.rows] == [False, False, True]
+    vocoder = Model("vocoder", models[0].system.vocoder, models[0].params["vocoder"], {})
+    target = result.waveform(0, "target")
+    repeated = BandwidthExtender(vocoder, say=str)(target, 32000)
+    # 24 bits in the file
+    np.testing.assert_allclose(result.waveform(0, ceiling.name), repeated, atol=1e-6)
+    assert ceiling.means["lsd"] < min(row.means["lsd"] for row in result.rows[:2])
+    write_report(result, tmp_path / "report.html", "Parts", [])
+    (line,) = re.findall(f"<tr><td>{ceiling.name}.*?</tr>", (tmp_path / "report.html").read_text())
+    assert "best" not in line
+
+
 def test_sampling_is_chosen_when_it_runs(run: Path, corpus: Path, tmp_path: Path) -> None:
     source = next(corpus.rglob("*.flac"))
     made = []
@@ -231,6 +257,9 @@ def test_what_draws_nothing_has_no_sampling() -> None:
 @dataclasses.dataclass(frozen=True)
 class Levelled(toy.ToyVocoder):
     """Sees the level of all that it is given, and gives all at that: no reach is exact."""
+
+    input_rate: ClassVar[int] = 16000
+    output_rate: ClassVar[int] = 32000
 
     @property
     def receptive_field(self) -> int:

@@ -39,19 +39,26 @@ class Frames(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class ToyVocoder(OneNetwork, Regression):
-    """Frames of a waveform at output_rate to that waveform.
+    """Frames of a waveform to that waveform.
 
     Attributes:
-      input_rate, output_rate: in Hz.
+      rate: in Hz.
     """
 
     torch_rules: ClassVar[tuple[Rule, ...]] = (Rule("conv", "conv", "conv"),)
-    input_rate: Rate = 16000
-    output_rate: Rate = 32000
+    rate: Rate = 32000
+
+    @property
+    def input_rate(self) -> int:
+        return self.rate
+
+    @property
+    def output_rate(self) -> int:
+        return self.rate
 
     @property
     def width(self) -> int:
-        return HOP * self.output_rate // self.input_rate
+        return HOP * self.rate // 16000
 
     @property
     def network(self) -> Frames:
@@ -63,11 +70,11 @@ class ToyVocoder(OneNetwork, Regression):
 
     @property
     def receptive_field(self) -> int:
-        return 2 * HOP
+        return 2 * self.width
 
     @property
     def alignment(self) -> int:
-        return HOP
+        return self.width
 
     def decode(self, params: Params, frames: jax.Array) -> jax.Array:
         wave = frames + 0.1 * self.network.apply({"params": params}, frames)
@@ -76,9 +83,7 @@ class ToyVocoder(OneNetwork, Regression):
     def extend(
         self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
     ) -> jax.Array:
-        return self.decode(
-            params, framed(resample(inputs, self.input_rate, self.output_rate), self)
-        )
+        return self.decode(params, framed(inputs, self))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +129,7 @@ class Toy(OneNetwork):
     @property
     def receptive_field(self) -> int:
         # steps are no setting of the system: as many as a test takes
-        return self.vocoder.receptive_field + 8 * HOP + 24
+        return 10 * HOP + 24
 
     @property
     def alignment(self) -> int:
