@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from codecbwe_jax.objectives.turn import Objective
     from codecbwe_jax.systems.base import System
 
-REGISTRY = {"gan": "codecbwe_jax.objectives.gan:Gan"}
+REGISTRY = {
+    "diffusion": "codecbwe_jax.objectives.diffusion:Diffusion",
+    "gan": "codecbwe_jax.objectives.gan:Gan",
+}
 
 
 def build(system: System, settings: Any) -> Objective:
