@@ -42,7 +42,7 @@ class PairSettings:
       balance_speakers: draw the speaker first, then one of the speaker's recordings.
       seed: of everything that is drawn.
       source_rates: if any, one is drawn for each sample in place of input_rate, and the pair has
-        an "upsampled" input, at output_rate.
+        an "upsampled" input, at output_rate, and its "source_rate".
       upsampler: filter that brings it there, a name in `audio.sinc.SINC_FILTERS`.
     """
 
@@ -145,7 +145,8 @@ class MakePair(grain.transforms.RandomMap):
             rate = int(rng.choice(s.source_rates))
             narrow = lowpass(target, s.output_rate, rate, rng)
             wide = sinc_resample(narrow, rate, s.output_rate, SINC_FILTERS[s.upsampler])
-            return {"upsampled": wide[: len(target)], "target": target}
+            known = {"upsampled": wide[: len(target)], "source_rate": np.int32(rate)}
+            return known | {"target": target}
         narrow = lowpass(target, s.output_rate, s.input_rate, rng).astype(np.float32)
         return {"input": narrow, "target": target}
 

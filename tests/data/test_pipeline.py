@@ -99,6 +99,8 @@ def test_a_source_rate_may_be_drawn(found) -> None:
 
     kept = power(batch["upsampled"]) / power(batch["target"])
     assert set(np.round(kept, 1)) == {0.0, 1.0}
+    assert batch["source_rate"].dtype == np.int32
+    np.testing.assert_array_equal(batch["source_rate"], np.where(kept > 0.5, 24000, 8000))
 
 
 @pytest.mark.parametrize("name", LOWPASSES)
