@@ -20,9 +20,14 @@ def classes_of(path: Path) -> set[str]:
     return {node.name for node in body if isinstance(node, ast.ClassDef)}
 
 
-def test_every_learnt_system_but_the_codec_has_a_file() -> None:
+# What has none: the codec has an exporter of its own, two learn nothing, and no export cuts what it
+# is given into spans yet.
+NO_FILE = {"codec", "sinc", "band_replication", "nuwave2"}
+
+
+def test_every_other_system_has_a_file() -> None:
     names = {"native" if n.startswith("native_") else n for n in systems.REGISTRY}
-    assert {path.stem for path in FILES} == names - {"codec", "sinc", "band_replication"}
+    assert {path.stem for path in FILES} == names - NO_FILE
 
 
 def test_every_file_is_imported_without_this_package(tmp_path: Path) -> None:
