@@ -115,7 +115,8 @@ class LowpassSettings:
     Attributes:
       lowpass: filters that recordings pass, one drawn for each.
       gain_db: lowest and highest gain, one drawn for each.
-      source_rates: with hifi_gan_bwe: rates in Hz that the input may have, one drawn for each.
+      source_rates: with hifi_gan_bwe and nuwave2: rates in Hz that the input may have, one drawn
+        for each.
     """
 
     lowpass: tuple[Annotated[str, OneOf(LOWPASSES)], ...] = ("hann24",)
