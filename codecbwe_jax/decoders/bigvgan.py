@@ -8,10 +8,11 @@ from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from codecbwe_jax.nn.conv import WeightNormConv, WeightNormConvTranspose
-from codecbwe_jax.nn.snake import AntiAliasedSnake
+from codecbwe_jax.nn.snake import TAPS_PER_RATIO, AntiAliasedSnake
 from codecbwe_jax.weights.rules import Rule
 
 
@@ -57,6 +58,25 @@ class BigVgan(nn.Module):
     def hop_length(self) -> int:
         """Samples for each frame."""
         return math.prod(self.up_factors)
+
+    def frames_seen(self) -> tuple[np.ndarray, np.ndarray]:
+        """The first and the last frame that each sample of frame 0 depends on, int
+        `[hop_length]`."""
+        snake = TAPS_PER_RATIO - 1
+        blocks = max(
+            sum(
+                (kernel // 2) * (d + self.convolutions - 1) + self.convolutions * snake
+                for d in dilations
+            )
+            for kernel, dilations in zip(self.kernels, self.dilations, strict=True)
+        )
+        first = last = np.arange(self.hop_length)
+        first, last = first - 3 - snake, last + 3 + snake
+        for factor, taps in zip(reversed(self.up_factors), reversed(self.up_kernels), strict=True):
+            side = (taps - factor) // 2
+            first, last = first - blocks + side - taps + 1, last + blocks + side
+            first, last = -(-first // factor), last // factor
+        return first - 3, last + 3
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

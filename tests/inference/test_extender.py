@@ -157,7 +157,15 @@ def test_two_channels_are_extended_as_mean_and_half_difference(voice: np.ndarray
     np.testing.assert_allclose(both[:, 1], alone - silence, atol=1e-6)
 
 
-LOUD = ("ap_bwe", "ms_bwe", "hifi_gan_bwe", "musichifi_bwe", "high_band", "high_band_pqmf")
+LOUD = (
+    "ap_bwe",
+    "bigvgan",
+    "ms_bwe",
+    "hifi_gan_bwe",
+    "musichifi_bwe",
+    "high_band",
+    "high_band_pqmf",
+)
 
 
 @pytest.mark.parametrize("name", [*LOUD, "bbwexnet", "opus_bbwe", *UNNAMED])

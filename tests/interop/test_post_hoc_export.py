@@ -55,6 +55,13 @@ SYSTEMS = {
         "dilations": ((1, 3), (1, 2)),
         "n_mels": 8,
     },
+    "bigvgan": {
+        "name": "bigvgan",
+        "channels": 32,
+        "kernels": (3, 5),
+        "dilations": ((1, 3), (1, 2)),
+        "n_mels": 8,
+    },
     "high_band": {"name": "high_band", "size": 16, "intermediate": 32, "layers": 1, "seen": 0.85},
     "high_band_pqmf": {
         "name": "high_band",
