@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 REGISTRY = {
     "diffusion": "codecbwe_jax.objectives.diffusion:Diffusion",
+    "flow_matching": "codecbwe_jax.objectives.flow_matching:FlowMatching",
     "gan": "codecbwe_jax.objectives.gan:Gan",
 }
 
