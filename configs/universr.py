@@ -33,14 +33,14 @@ def universr(config: ConfigDict) -> None:
             "warmup_steps": 10_000,
         }
     )
-    config.data.update({"segment_samples": 32767, "lowpass": tuple(LOWPASSES)})
+    config.data.update({"segment_samples": 32256, "lowpass": tuple(LOWPASSES)})
     config.train.update({"batch_size": 4, "ema_decay": 0.0})
     config.checkpoint.best = "valid/lsd_high"
 
 
 def aligned(config: ConfigDict) -> None:
     config.system.update({"n_fft": 960, "hop_length": 480, "known": (80, 120, 160, 240)})
-    config.data.segment_samples = 30719
+    config.data.segment_samples = 30240
 
 
 def tiny(config: ConfigDict) -> None:
@@ -52,8 +52,6 @@ def tiny(config: ConfigDict) -> None:
     config.train.update({"steps": 1000, "batch_size": 2, "log_every": 50, "ema_decay": 0.98})
     config.checkpoint.every = 500
     config.evaluators.valid.update({"every": 500, "clips": 4, "seconds": 2.0, "media": 1})
-    # a quarter of what a step of the default costs
-    config.evaluators.valid.sampling = ConfigDict({"steps": 1, "guidance": 1.0})
 
 
 get_config = Recipe(

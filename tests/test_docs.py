@@ -205,10 +205,10 @@ def test_figures_of_systems_are_those_that_the_command_prints(name: str) -> None
     row = re.search(rf"^\| `{name}` \|.*$", readme, flags=re.MULTILINE)[0]
     docstring = importlib.import_module(systems.REGISTRY[name].split(":")[0]).__doc__
     figures = stored()[name]
-    units = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}
+    units = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
     for text in (row, " ".join(docstring.split())):
         sizes = re.findall(r"(\d[\d. ]*) ([kM]?) ?parameters", text)
-        costs = re.findall(r"([\d.]+) ([GM])MAC", text)
+        costs = re.findall(r"([\d.]+) ([TGM])MAC", text)
         quoted = [(q, figures.parameters) for q in sizes]
         quoted += [(q, figures.macs_per_second) for q in costs]
         for (number, unit), true in quoted:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from codecbwe_jax.systems.facts import Facts, stored
 
-UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
+UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
 HEAD = "| system | takes | gives | what it is | source |\n|---|---|---|---|---|"
 
 

@@ -40,7 +40,6 @@ from codecbwe_jax.fields import (
     faults,
     fields_of,
     members,
-    named,
 )
 from codecbwe_jax.inference.model_folders import settings_in
 from codecbwe_jax.objectives.turn import Context
@@ -230,8 +229,22 @@ SECTIONS: dict[str, Any] = {
 }
 
 
+def _sections(value: Mapping[str, Any]) -> dict[str, Field]:
+    """Those of a config; its system says what there is to sampling."""
+    system = value.get("system", {})
+    sampled = _sampled_by(system.get("name") if isinstance(system, Mapping) else None)
+    kinds = {**SECTIONS, "sampling": Annotated[dict, Group(lambda _: sampled)]}
+    return {name: Field(kind, MISSING, "") for name, kind in kinds.items()}
+
+
+def _sampled_by(system: str | None) -> dict[str, Field]:
+    """Fields of `config.sampling` for a system, by its name."""
+    kind = systems.kind_of(system).sampling_kind if system in systems.REGISTRY else None
+    return fields_of(kind) if kind else {}
+
+
 # The kind of a run's config.
-Run = named(SECTIONS, SECTIONS.__getitem__, required=True)
+Run = Annotated[dict, Group(_sections)]
 
 
 def load_run(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -246,8 +259,6 @@ def load_run(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
         *parents, leaf = field.split(".")
         if parents == ["parts"]:
             return ""
-        if parents == ["sampling"]:
-            return _sampled_by(value["system"]["name"])[leaf].default
         for part in parents:
             kind, value = (members(kind, value) or {})[part].kind, value[part]
         return (members(kind, value) or {})[leaf].default
@@ -255,12 +266,6 @@ def load_run(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
     config = load_config(argument, overrides, default)
     _describe_parts(config)
     return config
-
-
-def _sampled_by(system: str) -> dict[str, Field]:
-    """Fields of `config.sampling` for a system, by its name."""
-    kind = systems.kind_of(system).sampling_kind
-    return fields_of(kind) if kind else {}
 
 
 def _describe_parts(config: ConfigDict) -> None:
