@@ -24,6 +24,8 @@ from codecbwe_jax.systems import build
 from tests.conftest import MICRO_CODEC, ROOT, random_codec, stirred
 
 HOUR = 3600  # seconds, of which a float32 for each sample is many times what is allowed to be held
+# MB: what a process takes to compile, which only one of two may have to: 115 seen
+COMPILING = 150
 # Extends or decodes one file after the other, and prints the peak of its memory in MiB after each.
 # Not getrusage: that begins with the peak of the process that started this one.
 PROGRAM = r"""
@@ -81,7 +83,7 @@ def test_an_hour_extended_by_a_network_takes_no_more_memory_than_one_minute(
     assert soundfile.info(f"{sources[1]}.wav").frames == HOUR * 32000
     Path(f"{sources[1]}.wav").unlink()
     # an hour is 230 MB at 16 kHz and 460 MB at 32 kHz in float32
-    assert long < short + 60
+    assert long < short + COMPILING
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux' peak of memory")
@@ -99,7 +101,7 @@ def test_an_hour_of_tokens_decoded_takes_no_more_memory_than_one_minute(tmp_path
     assert soundfile.info(f"{sources[1]}.wav").frames == HOUR * 24000
     Path(f"{sources[1]}.wav").unlink()
     # an hour is 345 MB at 24 kHz in float32
-    assert long < short + 60
+    assert long < short + COMPILING
 
 
 @pytest.fixture(scope="module", params=["xcodec2", "neucodec", "pooled"])
