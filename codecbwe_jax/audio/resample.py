@@ -11,6 +11,12 @@ import jax.numpy as jnp
 from codecbwe_jax.audio.sinc import SINC_FILTERS, SincFilter, sinc_kernel
 
 
+def whole_hops(hop_length: int, from_rate: int, to_rate: int) -> int:
+    """The fewest samples at one rate in Hz that are whole hops at another, whose hop_length is
+    given in its own samples."""
+    return hop_length * from_rate // math.gcd(hop_length * from_rate, to_rate)
+
+
 def resample(
     x: jax.Array,
     from_rate: int,

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from codecbwe_jax.audio.resample import resample
+from codecbwe_jax.audio.resample import resample, whole_hops
 from codecbwe_jax.audio.sinc import SINC_FILTERS, SincFilterName, sinc_kernel
 from codecbwe_jax.audio.stft import istft, phase, stft
 from codecbwe_jax.fields import Fraction, Layers, Precision, Rate, Size
@@ -155,9 +155,7 @@ class ApBwe(OneNetwork, Regression):
 
     @property
     def alignment(self) -> int:
-        ratio = self.output_rate // math.gcd(self.input_rate, self.output_rate)
-        frame = self.hop_length * ratio // math.gcd(self.hop_length, ratio)
-        return frame * self.input_rate // self.output_rate
+        return whole_hops(self.hop_length, self.input_rate, self.output_rate)
 
     @property
     def decided_by_rounding(self) -> bool:

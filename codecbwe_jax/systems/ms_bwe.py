@@ -19,7 +19,7 @@ from typing import ClassVar, NamedTuple, Self
 import jax
 import jax.numpy as jnp
 
-from codecbwe_jax.audio.resample import resample
+from codecbwe_jax.audio.resample import resample, whole_hops
 from codecbwe_jax.audio.sinc import SINC_FILTERS, sinc_kernel
 from codecbwe_jax.audio.stft import istft, phase, stft
 from codecbwe_jax.errors import UserError
@@ -113,8 +113,7 @@ class MsBwe(Regression):
     @property
     def alignment(self) -> int:
         """The fewest input samples that are whole hops, and whole samples of the output."""
-        hop = self.hop_length * GRID // math.gcd(self.hop_length * self.input_rate, GRID)
-        samples = hop * self.input_rate // GRID
+        samples = whole_hops(self.hop_length, self.input_rate, GRID)
         return samples * self.input_rate // math.gcd(samples * self.output_rate, self.input_rate)
 
     @property
