@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from codecbwe_jax.audio.resample import resample
+from codecbwe_jax.audio.resample import resample, whole_hops
 from codecbwe_jax.audio.sinc import SincFilterName
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.estimators.nuwave2 import LOG_SNRS, NuWave2Network, level_of
@@ -29,7 +29,7 @@ from codecbwe_jax.solvers.ode import solve
 from codecbwe_jax.solvers.probability_flow import probability_flow
 from codecbwe_jax.solvers.schedules import cosine_log_snr, middles
 from codecbwe_jax.systems.base import OneNetwork, Params
-from codecbwe_jax.systems.sampling import NoiseSettings, Sampling, SamplingSettings
+from codecbwe_jax.systems.sampling import NoiseSettings, Sampling, SamplingSettings, given
 from codecbwe_jax.weights.rules import Rule
 
 # output samples that it is given at once, as in training, and of them on each side of a chunk
@@ -124,13 +124,12 @@ class Nuwave2(OneNetwork):
 
     @property
     def frame(self) -> int:
-        """Output samples of `alignment`: the fewest whole hops that are whole input samples."""
-        ratio = self.output_rate // math.gcd(self.input_rate, self.output_rate)
-        return math.lcm(self.hop_length, ratio)
+        """Output samples of `alignment`."""
+        return self.alignment * self.output_rate // self.input_rate
 
     @property
     def alignment(self) -> int:
-        return self.frame * self.input_rate // self.output_rate
+        return whole_hops(self.hop_length, self.input_rate, self.output_rate)
 
     @property
     def receptive_field(self) -> int:
@@ -182,8 +181,7 @@ class Nuwave2(OneNetwork):
         self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
     ) -> jax.Array:
         """Waveform `[B, n]` at input_rate -> `[B, ceil(n * output_rate / input_rate)]`."""
-        if sampling is None:
-            raise ValueError("it begins in noise, which its sampling draws")
+        sampling = given(sampling)
         settings, samples = sampling.settings, inputs.shape[1]
         whole = jnp.pad(inputs, ((0, 0), (0, -samples % self.alignment)))
         low = resample(whole, self.input_rate, self.output_rate, self.resampler)

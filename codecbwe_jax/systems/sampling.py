@@ -64,6 +64,17 @@ class Sampling:
         return dataclasses.replace(self, keys=keys)
 
 
+def given(sampling: Sampling | None) -> Sampling:
+    """What a system that cannot do without it was given.
+
+    Raises:
+      ValueError: if it was not.
+    """
+    if sampling is None:
+        raise ValueError("what draws or measures needs its sampling: see System.sampling")
+    return sampling
+
+
 class Measure(Protocol):
     """A figure of each channel of a whole clip, which is heard block by block."""
 

@@ -10,7 +10,6 @@ Source: woongzip1/UniverSR (arXiv 2510.00771)
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
@@ -20,7 +19,7 @@ import numpy as np
 
 from codecbwe_jax.audio.compressed_spectrum import CompressedSpectrum
 from codecbwe_jax.audio.measures import Peak
-from codecbwe_jax.audio.resample import resample
+from codecbwe_jax.audio.resample import resample, whole_hops
 from codecbwe_jax.errors import UserError
 from codecbwe_jax.estimators.universr import UniversrNetwork, join, split
 from codecbwe_jax.estimators.universr_condition import Condition, frequency_code
@@ -29,7 +28,7 @@ from codecbwe_jax.solvers import paths
 from codecbwe_jax.solvers.guidance import guided
 from codecbwe_jax.solvers.ode import solve
 from codecbwe_jax.systems.base import OneNetwork, Params
-from codecbwe_jax.systems.sampling import Measure, NoiseSettings, Sampling, SamplingSettings
+from codecbwe_jax.systems.sampling import Measure, NoiseSettings, Sampling, SamplingSettings, given
 from codecbwe_jax.weights.rules import Rule
 
 RESAMPLER = "hann24"
@@ -146,8 +145,7 @@ class Universr(OneNetwork):
 
     @property
     def alignment(self) -> int:
-        ratio = self.output_rate // math.gcd(self.input_rate, self.output_rate)
-        return math.lcm(self.hop_length, ratio) * self.input_rate // self.output_rate
+        return whole_hops(self.hop_length, self.input_rate, self.output_rate)
 
     @property
     def receptive_field(self) -> int:
@@ -206,9 +204,9 @@ class Universr(OneNetwork):
     def extend(
         self, params: Params, inputs: jax.Array, sampling: Sampling | None = None
     ) -> jax.Array:
-        """Waveform `[B, n]` at input_rate -> `[B, hop * frames]` at output_rate, in whole frames
-        but for the last, whose window is not whole."""
-        assert sampling is not None, "it draws"
+        """Waveform `[B, n]` at input_rate, of `network.least_frames` or more -> `[B, hop_length *
+        (frames - 1)]` at output_rate, the frames being its whole hops."""
+        sampling = given(sampling)
         level = _level(sampling.survey["peak"])
         wide = self.upsample(inputs / level)
         frames = wide.shape[1] // self.hop_length
