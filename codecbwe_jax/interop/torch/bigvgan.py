@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from codecbwe_jax.interop.torch.parts.bigvgan import AntiAliasedSnake, SnakeResidualBlock
+from codecbwe_jax.interop.torch.parts.bigvgan import AntiAliasedSnake, stages, upsampled
 from codecbwe_jax.interop.torch.parts.post_hoc import PostHoc
 from codecbwe_jax.interop.torch.parts.spectrum import Spectrum
 from codecbwe_jax.interop.torch.parts.weight_norm import without_weight_norm
@@ -30,15 +30,10 @@ class Bigvgan(PostHoc):
 
     def __init__(self, config: dict) -> None:
         super().__init__({**config, **dict.fromkeys(("input_rate", "output_rate"), config["rate"])})
-        c, width = config, config["channels"]
-        self.conv_pre = nn.Conv1d(c["n_mels"], width, 7, padding=3)
-        self.ups, self.resblocks = nn.ModuleList(), nn.ModuleList()
-        for factor, taps in zip(c["up_factors"], c["up_kernels"], strict=True):
-            side = (taps - factor) // 2
-            self.ups.append(nn.ConvTranspose1d(width, width // 2, taps, factor, side))
-            width //= 2
-            for kernel, dilations in zip(c["kernels"], c["dilations"], strict=True):
-                self.resblocks.append(SnakeResidualBlock(width, kernel, dilations))
+        c = config
+        self.conv_pre = nn.Conv1d(c["n_mels"], c["channels"], 7, padding=3)
+        self.ups, self.resblocks = stages(c)
+        width = c["channels"] // 2 ** len(self.ups)
         self.activation_post = AntiAliasedSnake(width)
         self.conv_post = nn.Conv1d(width, 1, 7, padding=3)
         self.register_buffer("mel_basis", torch.zeros(c["n_mels"], c["n_fft"] // 2 + 1))
@@ -59,10 +54,7 @@ class Bigvgan(PostHoc):
 
     def decode(self, log_mels: torch.Tensor) -> torch.Tensor:
         """(batch, frames, mels) -> (batch, frames * hop_length)."""
-        x, count = self.conv_pre(log_mels.transpose(1, 2)), len(self.config["kernels"])
-        for i, up in enumerate(self.ups):
-            x = up(x)
-            x = sum(block(x) for block in self.resblocks[i * count : (i + 1) * count]) / count
+        x = upsampled(self.conv_pre(log_mels.transpose(1, 2)), self.ups, self.resblocks)
         wave = torch.tanh(self.conv_post(self.activation_post(x))[:, 0])
         # an odd kernel less its factor gives a sample more
         return wave[:, : log_mels.shape[1] * self.config["hop_length"]]

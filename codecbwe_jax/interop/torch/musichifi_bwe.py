@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from codecbwe_jax.interop.torch.parts.bigvgan import AntiAliasedSnake, SnakeResidualBlock
+from codecbwe_jax.interop.torch.parts.bigvgan import AntiAliasedSnake, stages, upsampled
 from codecbwe_jax.interop.torch.parts.post_hoc import PostHoc
 from codecbwe_jax.interop.torch.parts.resample import Resample
 from codecbwe_jax.interop.torch.parts.weight_norm import without_weight_norm
@@ -27,16 +27,11 @@ class MusicHifiBwe(PostHoc):
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
-        c, width = config, config["channels"]
+        c = config
         net = self.bwe_generator = nn.Module()
-        net.conv_in = nn.Conv1d(c["n_mels"], width, 7, padding=3)
-        net.upsamplers, net.resnets = nn.ModuleList(), nn.ModuleList()
-        for factor, taps in zip(c["up_factors"], c["up_kernels"], strict=True):
-            side = (taps - factor) // 2
-            net.upsamplers.append(nn.ConvTranspose1d(width, width // 2, taps, factor, side))
-            width //= 2
-            for kernel, dilations in zip(c["kernels"], c["dilations"], strict=True):
-                net.resnets.append(SnakeResidualBlock(width, kernel, dilations))
+        net.conv_in = nn.Conv1d(c["n_mels"], c["channels"], 7, padding=3)
+        net.upsamplers, net.resnets = stages(c)
+        width = c["channels"] // 2 ** len(net.upsamplers)
         net.act_out = AntiAliasedSnake(width)
         net.conv_out = nn.Conv1d(width, 1, 7, padding=3, bias=False)
         bins = c["n_fft"] // 2 + 1
@@ -56,10 +51,8 @@ class MusicHifiBwe(PostHoc):
         basis = self.mel_stft.stft_fn.forward_basis
         real, imag = functional.conv1d(past, basis, stride=hop).chunk(2, 1)
         mels = self.mel_stft.mel_basis @ (real.square() + imag.square()).sqrt()
-        x, count = net.conv_in(torch.log(mels.clamp(min=1e-5))), len(c["kernels"])
-        for i, up in enumerate(net.upsamplers):
-            x = up(x)
-            x = sum(block(x) for block in net.resnets[i * count : (i + 1) * count]) / count
+        x = net.conv_in(torch.log(mels.clamp(min=1e-5)))
+        x = upsampled(x, net.upsamplers, net.resnets)
         residual = net.conv_out(net.act_out(x))[:, 0]
         return (residual + self.upsample(waveform)).clamp(-1, 1)
 

@@ -39,6 +39,8 @@ class AntiAliasedSnake(nn.Module):
 
 
 class SnakeResidualBlock(nn.Module):
+    """Snake, dilated convolution, Snake, convolution, added to the input, for each dilation."""
+
     def __init__(self, channels: int, kernel: int, dilations: list[int]) -> None:
         super().__init__()
         for n in (1, 2):
@@ -55,3 +57,24 @@ class SnakeResidualBlock(nn.Module):
         for act1, conv1, act2, conv2 in parts:
             x = x + conv2(act2(conv1(act1(x))))
         return x
+
+
+def stages(config: dict) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """Transposed convolutions, each halving the width, and the residual blocks after them."""
+    width, ups, blocks = config["channels"], nn.ModuleList(), nn.ModuleList()
+    for factor, taps in zip(config["up_factors"], config["up_kernels"], strict=True):
+        side = (taps - factor) // 2
+        ups.append(nn.ConvTranspose1d(width, width // 2, taps, factor, side))
+        width //= 2
+        for kernel, dilations in zip(config["kernels"], config["dilations"], strict=True):
+            blocks.append(SnakeResidualBlock(width, kernel, dilations))
+    return ups, blocks
+
+
+def upsampled(x: torch.Tensor, ups: nn.ModuleList, blocks: nn.ModuleList) -> torch.Tensor:
+    """(batch, width, frames) through all `stages`; of a stage's blocks the mean counts."""
+    count = len(blocks) // len(ups)
+    for i, up in enumerate(ups):
+        x = up(x)
+        x = sum(block(x) for block in blocks[i * count : (i + 1) * count]) / count
+    return x
