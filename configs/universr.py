@@ -2,7 +2,9 @@
 
     codecbwe train --config=configs/universr.py --workdir=runs/universr --config.data.path=DIR
 
-Variants (`configs/universr.py:VARIANT`):
+Variants (`configs/universr.py:VARIANT`): words with "_" between them.
+  codec       on a codec's own output, 16 kHz, in place of low-passed recordings.
+  neucodec    the same on a codec that decodes to 24 kHz.
   100hz       100 frames a second, two for each token of a codec, in place of 93.75.
   tiny        what trains in minutes on two CPU cores.
 """
@@ -14,7 +16,7 @@ from codecbwe_jax.fields import defaults
 from codecbwe_jax.objectives.flow_matching import FlowMatchingSettings
 from codecbwe_jax.recipes import Recipe, Variant
 
-from . import base
+from . import base, post_hoc
 
 
 def universr(config: ConfigDict) -> None:
@@ -33,6 +35,7 @@ def universr(config: ConfigDict) -> None:
             "warmup_steps": 10_000,
         }
     )
+    config.data.input = "lowpass"
     config.data.update({"segment_samples": 32256, "lowpass": tuple(LOWPASSES)})
     config.train.update({"batch_size": 4, "ema_decay": 0.0})
     config.checkpoint.best = "valid/lsd_high"
@@ -44,6 +47,7 @@ def aligned(config: ConfigDict) -> None:
 
 
 def tiny(config: ConfigDict) -> None:
+    base.tiny_codec(config)
     config.system.update({"dims": (16, 32), "depths": (1, 1), "time_size": 32})
     config.system.update({"condition_size": 32, "condition_layers": 1})
     config.optimizers.default.update(
@@ -58,7 +62,10 @@ get_config = Recipe(
     [
         base.run,
         base.lowpass,
+        base.codec,
         universr,
+        Variant("codec", post_hoc.codec),
+        Variant("neucodec", post_hoc.neucodec),
         Variant("100hz", aligned),
         Variant("tiny", tiny),
     ]
