@@ -40,8 +40,8 @@ class Row:
       by_lowpass: the means of each low-pass.
       real_time_factor: seconds of computing per second of output.
       facts: what else is known of it, heading to text.
-      ceiling: whether it is a part of a model that was given the truth: no model, but the most that
-        one made of it can reach.
+      ceiling: whether it is a part of a model that was given the truth: no model, but what a stage
+        before it that makes no mistake would come to.
     """
 
     name: str

@@ -146,7 +146,7 @@ def test_what_is_known_of_the_whole_clip_is_known_to_every_piece(run: Path) -> N
     wave[-8000:, 0] *= 20
     extender = BandwidthExtender(load_model(run), chunk_seconds=1.0, say=str)
     whole = extender(wave, 16000)
-    # noise goes with the level of the clip, and each channel is a clip
+    # noise goes with the level of the clip, to float32's rounding; each channel is a clip
     for gain in (0.25, 4.0):
         np.testing.assert_allclose(extender(gain * wave, 16000), gain * whole, rtol=1e-4, atol=1e-6)
     alone = np.stack([extender(channel, 16000) for channel in wave.T], axis=1)
@@ -175,6 +175,7 @@ def test_an_export_takes_the_noise_as_an_input(
     model = load_model(run)
     differences = export.export_onnx(model, tmp_path / "export").speech
     assert len(differences) == 4  # PyTorch and onnxruntime, one at a time and two
+    # sums of 240 float32 products in another order
     assert 0 < max(differences.values()) < 1e-5
     twin, again = verify.load(tmp_path / "export"), load_model(tmp_path / "export")
     assert again.sampling == model.sampling
