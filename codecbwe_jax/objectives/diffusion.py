@@ -96,7 +96,7 @@ class Diffusion:
         known = self.denoises.condition(batch)
         said = self.denoises.estimate(params[self.generator], level.mix(clean, noise), level, known)
         loss = jnp.mean(self.distance(said - noise))
-        return loss, Report({"noise": loss}, {})
+        return loss, Report({}, {})
 
 
 def stratified_times(index: jax.Array) -> jax.Array:

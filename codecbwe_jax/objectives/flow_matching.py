@@ -28,7 +28,7 @@ class Flows(Protocol):
         """What it is told, arrays `[B, ...]`; nothing for items that are dropped, bool `[B]`."""
 
     def prior(self, condition: Any) -> jax.Array:
-        """What is known of the clean data before anything is sampled, `[B, ...]` alike."""
+        """What is known of the clean data before anything is sampled, `[B, ...]` alike, or 0."""
 
     def flow_path(self) -> Path:
         """Along which it flows."""
@@ -70,7 +70,7 @@ class FlowMatching:
     def __init__(self, system: System, settings: Any) -> None:
         if not isinstance(system, Flows):
             raise UserError(
-                f"objective flow_matching: {type(system).__name__} has no field that flows"
+                f"config.objective flow_matching: {type(system).__name__} has no field that flows"
             )
         self.flow, self._init, self.dropped = system, system.init, settings.dropped
         self.turns = (Turn(self.generator, self._loss),)

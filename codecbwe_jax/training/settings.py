@@ -217,6 +217,7 @@ def _data_fields(value: Mapping[str, Any]) -> dict[str, Field]:
 
 SECTIONS: dict[str, Any] = {
     "system": systems.Settings,
+    # its system says what there is to it: see `_sections`
     "sampling": dict[str, Any],
     "parts": dict[str, str],
     "objective": objectives.Settings,
